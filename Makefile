@@ -1,0 +1,39 @@
+# Two commands, each enough on a machine with Python 3.11 or newer, git and make:
+#   make course   environment, tiny benchmark, every chapter run; the results lie under build/
+#   make test     environment, ruff, pytest, then the chapters
+# make lab opens chapter 00 in JupyterLab;  make clean removes what these made.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+ENV    := $(VENV)/.installed
+TINY   := data/tiny/.drawn
+
+.PHONY: course test lab clean
+
+course: $(ENV) $(TINY)
+	$(BIN)/python ci/course.py
+
+# One thread a worker: the workers already share out the cores.
+test: $(ENV) $(TINY)
+	$(BIN)/ruff check .
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
+	$(BIN)/python ci/course.py
+
+# Loopback only, with the token that Jupyter draws at each start. (As root, in a container, Jupyter wants to be told.)
+lab: $(ENV) $(TINY)
+	$(BIN)/jupyter lab --ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/00_start_here.ipynb
+
+# The stamps are touched last, so what was broken off is done again, and what is finished is not.
+$(ENV): pyproject.toml ci/constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("ifsl needs Python 3.11 or newer: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --constraint ci/constraints.txt --editable '.[course,test]'
+	@touch $@
+
+$(TINY): ifsl/tiny.py | $(ENV)
+	$(BIN)/python -m ifsl.tiny
+	@touch $@
+
+clean:
+	rm -rf build data/tiny $(VENV)
