@@ -18,9 +18,10 @@ METHODS = {
 def build_model(method: str, backbone: str = "resnet50", pretrained: bool = False, **options) -> Learner:
     """A learner in evaluation mode, untrained.
 
-    method: panet, pfenet, hsnet, asnet or asnethm; backbone: resnet50, resnet101 or efficientnet_lite0; pretrained: load
-    the backbone's ImageNet weights. Way and shot come from the inputs, not from here. `options` go to the learner's own
-    constructor (PFENet takes its `width`). Raises `InputError` for unknown names and weights that cannot be had.
+    method: panet, pfenet, hsnet, asnet or asnethm; backbone: resnet50, resnet101 or efficientnet_lite0; pretrained:
+    load the backbone's ImageNet weights. Way and shot come from the inputs, not from here. `options` go to the
+    learner's own constructor (PFENet takes its `width`). Raises `InputError` for unknown
+    names and weights that cannot be had.
     """
     if method not in METHODS:
         raise InputError(f"There is no method {method!r}; choose one of {', '.join(METHODS)}.")

@@ -1,0 +1,193 @@
+"""Running a learner over the fixed test episodes: the figures, a table, files (chapter 12).
+
+Every method sees the same 1,000 episodes. They are read in batches although queries differ in size: the learner's maps
+are of one size, and each is brought to its own query's size at the end. So the figures depend on neither the batch size
+nor the number of workers.
+"""
+
+import csv
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from tqdm.auto import tqdm
+
+from .benchmarks import Benchmark
+from .episodes import TEST_EPISODES, TestEpisodes, loader
+from .errors import InputError
+from .learners import Learner
+from .maps import VOID
+from .metrics import ExactRatio, MeanIoU
+
+
+@dataclass
+class Result:
+    """The figures of an evaluation, all in %.
+
+    er: 0/1 exact ratio; miou: mean IoU over the split's classes; fb_iou: mean of foreground and background IoU;
+    iou_per_class: {class id: IoU}; class_names: {class id: name}; exact: per episode, whether its presences were all
+    right; episode_iou: per episode, mean over its ways of the IoU (None where a way is in neither prediction nor
+    truth); settings: what was asked; seconds: how long it took; versions: of what it ran on.
+    """
+
+    er: float
+    miou: float
+    fb_iou: float
+    iou_per_class: dict[int, float]
+    class_names: dict[int, str]
+    exact: list[bool] = field(repr=False)
+    episode_iou: list[float | None] = field(repr=False)
+    settings: dict
+    seconds: float
+    versions: dict
+
+    def table(self) -> str:
+        """The figures as lines of text, void pixels' part in them included."""
+        names = {c: self.class_names[c] for c in self.iou_per_class}
+        width = max(len("IoU per class"), *map(len, names.values()))
+        title = "{method} · {benchmark} fold {fold} · {way}-way {shot}-shot · {episodes} episodes".format(
+            **self.settings
+        )
+        lines = [title, f"{'void pixels':<{width}}  {self.settings['void']}"]
+        if self.settings["lists"] != "as given":
+            lines.append(f"{'lists':<{width}}  {self.settings['lists']}")
+        lines += [f"{'ER':<{width}}  {self.er:6.2f} %", f"{'mIoU':<{width}}  {self.miou:6.2f} %"]
+        if self.settings["always_present"]:
+            lines.append(f"{'FB-IoU':<{width}}  {self.fb_iou:6.2f} %")
+        lines.append("IoU per class")
+        lines += [f"{name:<{width}}  {self.iou_per_class[c]:6.2f} %" for c, name in names.items()]
+        return "\n".join(lines)
+
+    def save(self, folder: str | Path, name: str = "result") -> list[Path]:
+        """Write `<name>.json` (everything) and `<name>.csv` (a row per figure) into `folder`; return their paths."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = [folder / f"{name}.json", folder / f"{name}.csv"]
+        replace_text(paths[0], json.dumps(asdict(self), indent=1, ensure_ascii=False))
+        rows = [
+            ("figure", "class", "percent"),
+            ("ER", "", self.er),
+            ("mIoU", "", self.miou),
+            ("FB-IoU", "", self.fb_iou),
+        ]
+        rows += [("IoU", self.class_names[c], iou) for c, iou in self.iou_per_class.items()]
+        with open(paths[1].with_suffix(".csv.part"), "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(rows)
+        os.replace(paths[1].with_suffix(".csv.part"), paths[1])
+        return paths
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a file under a temporary name and rename it: whoever looks sees the old one whole or the new one whole."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text + "\n", encoding="utf-8")
+    os.replace(part, path)
+
+
+@torch.inference_mode()
+def evaluate(
+    model: Learner,
+    bench: Benchmark,
+    way: int = 1,
+    shot: int = 1,
+    episodes: int = TEST_EPISODES,
+    *,
+    batch: int = 8,
+    workers: int | None = None,
+    size: int | None = None,
+    weak: bool = False,
+    void_ignore: bool = False,
+    always_present: bool = False,
+    device: str | torch.device | None = None,
+    progress: bool = True,
+) -> Result:
+    """The figures of `model` over the first `episodes` test episodes of `bench`.
+
+    batch: episodes at a time; workers: processes that read ahead; size: image side in pixels, by default the model's
+    own; weak: give no masks to the learner; void_ignore: leave void pixels out of mIoU instead of counting them as
+    background (as published); always_present: conventional few-shot segmentation, the query's class is always among the
+    ways; device: where to run, by default a GPU if there is one; progress: show a bar with the running figures.
+
+    The result depends on none of batch, workers and progress. Raises `InputError` for what cannot be drawn or read.
+    """
+    started = time.perf_counter()
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    size = model.image_size if size is None else size
+    if weak and model.needs_masks:
+        raise InputError(model.needs_masks)
+    bench.check_layout()
+    data = TestEpisodes(bench, way, shot, episodes, size, void_ignore, always_present)
+    er, miou = ExactRatio(way).to(device), MeanIoU(bench.class_ids).to(device)
+    exact, episode_iou = [], []
+    training, home = model.training, next(model.parameters()).device
+    model.to(device).eval()
+    bar = tqdm(total=episodes, unit="episode", desc=f"{way}-way {shot}-shot", disable=not progress)
+    try:
+        for found in predictions(model, loader(data, batch, workers), device, weak):
+            true_presence, true_masks = found["presence"].to(device), [m.to(device) for m in found["query_masks"]]
+            er.update(found["found_presence"], true_presence)
+            miou.update(found["found_masks"], true_masks, found["classes"])
+            exact += (found["found_presence"] == true_presence).all(dim=1).tolist()
+            episode_iou += [mean_way_iou(g, t, way) for g, t in zip(found["found_masks"], true_masks, strict=True)]
+            bar.update(len(true_masks))
+            bar.set_postfix(ER=f"{er.compute().item():.1f}", mIoU=f"{miou.compute().item():.1f}")
+    finally:
+        bar.close()
+        model.to(home).train(training)
+    return Result(
+        er=er.compute().item(),
+        miou=miou.compute().item(),
+        fb_iou=miou.foreground_background(),
+        iou_per_class=miou.iou_per_class(),
+        class_names=bench.class_names,
+        exact=exact,
+        episode_iou=episode_iou,
+        settings={
+            "method": model.method,
+            "backbone": model.backbone_name,
+            "benchmark": bench.name,
+            "fold": bench.fold,
+            "split": bench.split,
+            "lists": bench.source,
+            "way": way,
+            "shot": shot,
+            "episodes": episodes,
+            "size": size,
+            "supervision": "weak" if weak else "strong",
+            "void": "left out" if void_ignore else "background, as published",
+            "always_present": always_present,
+            "device": str(device),
+        },
+        seconds=round(time.perf_counter() - started, 2),
+        versions={"python": platform.python_version(), "torch": torch.__version__},
+    )
+
+
+@torch.inference_mode()
+def predictions(model: Learner, batches, device: torch.device, weak: bool = False) -> Iterator[dict]:
+    """Each batch of a `loader`, with what the model finds in it.
+
+    Adds found_presence (B, N) bool and found_masks, a list of B (H, W) uint8 at the queries' own sizes.
+    """
+    for batch in batches:
+        query, supports = batch["query"].to(device), batch["supports"].to(device)
+        masks = None if weak else batch["masks"].to(device)
+        presence, found_masks = model.predict(query, supports, masks, batch["sizes"])
+        yield batch | {"found_presence": presence, "found_masks": found_masks}
+
+
+def mean_way_iou(found: torch.Tensor, true: torch.Tensor, way: int) -> float | None:
+    """Mean IoU in % over those of the N ways that the prediction or the truth (both (H, W)) shows; None if none is."""
+    kept = true != VOID
+    ious = []
+    for n in range(1, way + 1):
+        guess, truth = (found == n) & kept, (true == n) & kept
+        union = (guess | truth).sum().item()
+        if union:
+            ious.append(100 * (guess & truth).sum().item() / union)
+    return sum(ious) / len(ious) if ious else None
