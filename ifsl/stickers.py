@@ -1,0 +1,419 @@
+"""Draws one picture of the tiny benchmark: textured, glossy symbol stickers on soft clouds, and the mask of each.
+
+Geometry and paint are kept apart. Geometry (which pixels belong to which sticker) uses whole numbers only, from the
+font's outlines to the counted sub-pixels, and NumPy's frozen legacy random stream, so a seed gives the same masks on
+every machine. Paint (colours, light, clouds) is only for the eye and may differ in the last bit of a pixel.
+
+Letters: H W picture height and width, P points of an outline.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+# Geometry. Lengths called "side" are in units of the picture's shorter side.
+SIDE = {1: (0.62, 0.86), 2: (0.50, 0.68), 3: (0.42, 0.56)}  # longer side of a symbol, by stickers in the picture
+TURN = 40  # largest turn either way, degrees
+SHEAR = 0.22  # largest slant either way
+STRETCH = 0.14  # largest relative widening or narrowing
+RIM = 0.022  # width of the border round a sticker, of its size
+VISIBLE = 0.62  # least share of a sticker that stays uncovered and inside the picture
+LEAST_AREA = 0.02  # least share of the picture that each sticker shows
+OVERLAP_TRIES = 3  # places tried for each sticker, the one with least overlap is taken: fewer gives more overlap
+
+# Paint.
+HUE_SPREAD = 0.03  # an instance's hue lies this near its class's hue, in turns
+TEXTURES = ("plain", "stripes", "checks", "dots", "clouds")
+CLUTTER = (2, 7)  # least and (excluded) most small things behind the stickers that belong to no class
+
+CELLS = 4  # sub-pixels a pixel is cut into, each way
+UNIT = 16  # outline coordinates are whole 1/UNIT of a sub-pixel
+CURVE = 8  # straight pieces that stand for one curve of an outline
+FONT_SCALE = 128  # flattened outlines are whole multiples of 1/128 font unit
+CLUTTER_CODES = (0x25CF, 0x25B2, 0x25A0, 0x2B1F, 0x25C6, 0x271A, 0x2716, 0x25C9, 0x25B6, 0x2B22)
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A symbol of DejaVu Sans: its name, code point, and how its outline is cut out.
+
+    cut: "ink" keeps the glyph, holes show what is behind; "line" fills an outlined glyph and draws its lines in a
+    dark tone; "hole" fills a solid glyph and draws its holes in a dark tone.
+    """
+
+    name: str
+    code: int
+    cut: str = "ink"
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a class looks like: hue in turns, texture, and whether its second tone is darker than its first."""
+
+    hue: float
+    texture: str
+    dark: bool
+
+
+@dataclass
+class Sticker:
+    """One symbol put down: its class id, and coverage in sub-pixels, 0 to CELLS**2, as (H, W) uint8."""
+
+    class_id: int
+    cover: np.ndarray  # the whole sticker with its border
+    body: np.ndarray  # without the border
+    lines: np.ndarray  # the dark lines inside
+    degrees: int
+    size: float  # longer side in pixels
+
+
+@dataclass
+class Scene:
+    """Stickers from the back to the front; which one each pixel shows is `owner` (H, W) uint8, 0 none, n the n-th."""
+
+    shape: tuple[int, int]
+    stickers: list[Sticker]
+    owner: np.ndarray
+
+
+# ---------------------------------------------------------------------------------------------------- geometry
+
+
+@functools.cache
+def _font():
+    from fontTools.ttLib import TTFont
+
+    package = importlib.util.find_spec("matplotlib").submodule_search_locations[0]
+    return TTFont(Path(package) / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf")
+
+
+@functools.cache
+def outline(code: int) -> tuple[np.ndarray, ...]:
+    """Closed contours of a glyph: each (P, 2) int64, x right and y down, 1/FONT_SCALE font unit, centred on 0."""
+    from fontTools.pens.basePen import BasePen
+
+    contours: list[list[tuple[float, float]]] = []
+
+    class Flatten(BasePen):
+        def _moveTo(self, point):
+            contours.append([point])
+
+        def _lineTo(self, point):
+            contours[-1].append(point)
+
+        def _qCurveToOne(self, control, end):
+            (x0, y0), (x1, y1), (x2, y2) = contours[-1][-1], control, end
+            for k in range(1, CURVE + 1):  # exact: all of it are multiples of 1/128
+                a, b, c = (CURVE - k) ** 2, 2 * k * (CURVE - k), k * k
+                contours[-1].append(((a * x0 + b * x1 + c * x2) / CURVE**2, (a * y0 + b * y1 + c * y2) / CURVE**2))
+
+    glyphs = _font().getGlyphSet()
+    glyphs[_font().getBestCmap()[code]].draw(Flatten(glyphs))
+    points = [np.rint(np.array(c) * (FONT_SCALE, -FONT_SCALE)).astype(np.int64) for c in contours]
+    every = np.concatenate(points)
+    centre = (every.min(0) + every.max(0)) // 2
+    return tuple(p - centre for p in points)
+
+
+def winding(contours: list[np.ndarray], height: int, width: int) -> np.ndarray:
+    """How often the contours run round the centre of each cell of a (height, width) grid: exact, int8.
+
+    contours: each (P, 2) int64 (x, y) in 1/UNIT of a cell. Every edge adds +-1 to the cells right of where it crosses
+    a row's centre line; the running sum along the row is the winding number.
+    """
+    start = np.concatenate(contours)
+    end = np.concatenate([np.roll(c, -1, axis=0) for c in contours])
+    sign = np.sign(end[:, 1] - start[:, 1])
+    low = np.where(sign[:, None] >= 0, start, end)
+    high = np.where(sign[:, None] >= 0, end, start)
+    first = np.clip(-((UNIT // 2 - low[:, 1]) // UNIT), 0, height)
+    last = np.clip(-((UNIT // 2 - high[:, 1]) // UNIT), 0, height)
+    count = np.maximum(last - first, 0)
+    edge = np.repeat(np.arange(len(count)), count)
+    row = first[edge] + np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count)
+    rise = (high - low)[edge]
+    # The crossing's x as a fraction over rise[:, 1]; the first cell whose centre is not left of it, rounded up.
+    top = low[edge, 0] * rise[:, 1] + (row * UNIT + UNIT // 2 - low[edge, 1]) * rise[:, 0]
+    column = -((UNIT * rise[:, 1] - 2 * top) // (2 * UNIT * rise[:, 1]))
+    steps = np.zeros((height, width + 1), np.int8)
+    np.add.at(steps, (row, np.clip(column, 0, width)), sign[edge].astype(np.int8))
+    return np.cumsum(steps[:, :width], axis=1, dtype=np.int8)
+
+
+def _count(cells: np.ndarray) -> np.ndarray:
+    """(H*CELLS, W*CELLS) bool -> (H, W) uint8, the number of cells that are set in each pixel."""
+    height, width = cells.shape[0] // CELLS, cells.shape[1] // CELLS
+    rows = cells.view(np.uint8).reshape(height, CELLS, width * CELLS).sum(1, dtype=np.uint8)
+    return rows.reshape(height, width, CELLS).sum(2, dtype=np.uint8)
+
+
+def _grow(cover: np.ndarray, radius: int) -> np.ndarray:
+    """Largest value within `radius` pixels (a disc): widens a shape by that much. (H, W) uint8 -> (H, W) uint8."""
+    out = cover.copy()
+    for dy in range(-radius, radius + 1):
+        for dx in range(-radius, radius + 1):
+            if 0 < dx * dx + dy * dy <= radius * radius + 1:
+                np.maximum(out, _shift(cover, dy, dx), out=out)
+    return out
+
+
+def cut_out(
+    symbol: Symbol, shape: tuple[int, int], size: float, at: tuple[float, float], r, class_id: int = 0
+) -> Sticker:
+    """Cuts a symbol out at a random turn, slant and mirroring.
+
+    shape: (H, W) of the picture; size: longer side in pixels; at: (x, y) of the centre in pixels; r: RandomState.
+    """
+    height, width = shape
+    contours = outline(symbol.code)
+    every = np.concatenate(contours)
+    degrees = int(r.randint(-TURN, TURN + 1))
+    slant, wide, mirror = r.uniform(-SHEAR, SHEAR), 1 + r.uniform(-STRETCH, STRETCH), r.choice((-1, 1))
+    scale = size * CELLS * UNIT / float((every.max(0) - every.min(0)).max())
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    flip = mirror * wide  # turn @ [[flip, slant], [0, 1]], written out
+    turned = ((cos * flip, cos * slant - sin), (sin * flip, sin * slant + cos))
+    bits = 24  # the pose is rounded once, to whole 2**-24; from there on everything is whole numbers
+    pose = np.array([[round(v * scale * 2**bits) for v in row] for row in turned], np.int64)
+    shift = np.array([round(v * CELLS * UNIT) for v in at], np.int64)
+    posed = [((c[:, :1] * pose[:, 0] + c[:, 1:] * pose[:, 1]) >> bits) + shift for c in contours]
+
+    grow = max(1, round(size * RIM))
+    span = np.concatenate(posed)
+    margin = grow + 1
+    x0, y0 = np.clip(span.min(0) // (CELLS * UNIT) - margin, 0, (width, height))
+    x1, y1 = np.clip(span.max(0) // (CELLS * UNIT) + 1 + margin, 0, (width, height))
+    cover, body, lines = (np.zeros(shape, np.uint8) for _ in range(3))
+    if x1 > x0 and y1 > y0:
+        window = np.s_[y0:y1, x0:x1]
+        posed = [c - np.array([x0, y0]) * CELLS * UNIT for c in posed]
+        grid = (int(y1 - y0) * CELLS, int(x1 - x0) * CELLS)
+        ink = winding(posed, *grid) != 0
+        whole = ink if symbol.cut == "ink" else winding([_clockwise(c) for c in posed], *grid) != 0
+        body[window] = _count(whole)
+        cover[window] = _grow(body[window], grow)
+        if symbol.cut != "ink":
+            lines[window] = _count(ink if symbol.cut == "line" else whole & ~ink)
+    return Sticker(class_id, cover, body, lines, degrees, size)
+
+
+def _clockwise(contour: np.ndarray) -> np.ndarray:
+    """The contour (P, 2), run so that its signed area is positive: a fill of several such is their union."""
+    following = np.roll(contour, -1, axis=0)
+    area = (contour[:, 0] * following[:, 1] - contour[:, 1] * following[:, 0]).sum()
+    return contour if area >= 0 else contour[::-1]
+
+
+def arrange(shape: tuple[int, int], symbols: dict[int, Symbol], class_ids: list[int], r) -> Scene:
+    """Puts one sticker of each class down so that enough of every one is seen; redraws until that is so.
+
+    shape: (H, W); symbols {class id: symbol}; r: RandomState.
+    """
+    height, width = shape
+    side = min(shape)
+    while True:
+        stickers: list[Sticker] = []
+        places: list[tuple[float, float, float]] = []
+        for class_id in class_ids:
+            size = side * r.uniform(*SIDE[len(class_ids)])
+            half = 0.45 * size
+            spots = [(r.uniform(half, width - half), r.uniform(half, height - half)) for _ in range(OVERLAP_TRIES)]
+            x, y = min(spots, key=lambda spot: sum(_closeness(spot, half, place) for place in places))
+            places.append((x, y, half))
+            stickers.append(cut_out(symbols[class_id], shape, size, (x, y), r, class_id))
+        owner = np.zeros(shape, np.uint8)
+        for n, sticker in enumerate(stickers, 1):
+            owner[sticker.cover >= CELLS**2 // 2] = n
+        seen = np.bincount(owner.ravel(), minlength=len(stickers) + 1)[1:]
+        if all(_enough(s, sticker, shape) for s, sticker in zip(seen, stickers, strict=True)):
+            return Scene(shape, stickers, owner)
+
+
+def _closeness(spot: tuple[float, float], half: float, place: tuple[float, float, float]) -> float:
+    """How deep two squares of half sides reach into each other, 0 when apart, in pixels squared."""
+    wide = half + place[2] - abs(spot[0] - place[0])
+    high = half + place[2] - abs(spot[1] - place[1])
+    return max(wide, 0.0) * max(high, 0.0)
+
+
+def _enough(seen: int, sticker: Sticker, shape: tuple[int, int]) -> bool:
+    own = np.count_nonzero(sticker.cover >= CELLS**2 // 2)
+    return seen >= VISIBLE * own and seen >= LEAST_AREA * shape[0] * shape[1]
+
+
+# ------------------------------------------------------------------------------------------------------- paint
+
+
+def colour(light: float, chroma: float, hue: float) -> np.ndarray:
+    """OKLCH (light 0-1, chroma 0-0.3, hue in turns) -> sRGB (3,) float32 0-1, chroma lowered until it fits.
+
+    Equal steps of hue look about equally far apart in it, unlike in HSV (B. Ottosson, "A perceptual color space", 2020).
+    """
+    while True:
+        a, b = chroma * math.cos(2 * math.pi * hue), chroma * math.sin(2 * math.pi * hue)
+        cone = np.array(
+            [
+                light + 0.3963377774 * a + 0.2158037573 * b,
+                light - 0.1055613458 * a - 0.0638541728 * b,
+                light - 0.0894841775 * a - 1.2914855480 * b,
+            ]
+        )
+        linear = (
+            np.array(
+                [
+                    [4.0767416621, -3.3077115913, 0.2309699292],
+                    [-1.2684380046, 2.6097574011, -0.3413193965],
+                    [-0.0041960863, -0.7034186147, 1.7076147010],
+                ]
+            )
+            @ cone**3
+        )
+        if (linear.min() >= -1e-3 and linear.max() <= 1.001) or chroma < 1e-3:
+            linear = np.clip(linear, 0, 1)
+            return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055).astype(np.float32)
+        chroma *= 0.94
+
+
+def tones(hue: float, dark: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """First tone, second tone, and the dark tone of inner lines, for a class's hue: sRGB (3,) each."""
+    light = 0.68 + 0.13 * math.cos(2 * math.pi * (hue - 0.29))  # yellow is light, blue and violet are deep
+    second = light - 0.24 if dark else min(light + 0.22, 0.96)
+    return colour(light, 0.19, hue), colour(second, 0.13 if dark else 0.09, hue), colour(0.28, 0.07, hue)
+
+
+def clouds(shape: tuple[int, int], grain: float, r) -> np.ndarray:
+    """Smooth noise (H, W) float32, 0-1, of two sizes of lumps, the larger `grain` pixels wide."""
+    height, width = shape
+    out = np.zeros(shape, np.float32)
+    for step, weight in ((grain, 0.7), (grain / 2.5, 0.3)):
+        small = r.rand(int(height / step) + 3, int(width / step) + 3).astype(np.float32)
+        box = (0.5, 0.5, 0.5 + width / step, 0.5 + height / step)
+        out += weight * np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC, box=box))
+    low, high = out.min(), out.max()
+    return (out - low) / (high - low + 1e-6)
+
+
+def texture(kind: str, shape: tuple[int, int], degrees: float, period: float, r) -> np.ndarray:
+    """How much of the second tone each pixel takes: (H, W) float32, 0-1. period: pixels."""
+    if kind == "plain":
+        return 0.12 * clouds(shape, 3 * period, r)
+    if kind == "clouds":
+        lumps = clouds(shape, 1.6 * period, r)
+        return np.clip((lumps - 0.5) * 4 + 0.5, 0, 1)
+    turn = math.radians(degrees)
+    y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
+    frequency = 2 * math.pi / period
+    u = np.sin((math.cos(turn) * x + math.sin(turn) * y) * frequency + r.uniform(0, 6.28))
+    if kind == "stripes":
+        return np.clip(u * period / 5 + 0.5, 0, 1)
+    v = np.sin((math.cos(turn) * y - math.sin(turn) * x) * frequency + r.uniform(0, 6.28))
+    if kind == "checks":
+        return np.clip(u * v * period / 4 + 0.5, 0, 1)
+    return np.clip((u + v - 0.75) * period / 6 + 0.5, 0, 1)  # dots
+
+
+def _blur(cover: np.ndarray, radius: float) -> np.ndarray:
+    """(H, W) float32 0-1, softened."""
+    picture = Image.fromarray((cover * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(radius))
+    return np.asarray(picture, np.float32) / 255
+
+
+def _shift(cover: np.ndarray, down: float, right: float) -> np.ndarray:
+    """cover (H, W), moved by whole pixels; what comes in from outside is 0."""
+    height, width = cover.shape
+    dy, dx = round(down), round(right)
+    out = np.zeros_like(cover)
+    out[max(dy, 0) : height + min(dy, 0), max(dx, 0) : width + min(dx, 0)] = cover[
+        max(-dy, 0) : height + min(-dy, 0), max(-dx, 0) : width + min(-dx, 0)
+    ]
+    return out
+
+
+def _mix(canvas: np.ndarray, other: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """canvas (H, W, 3) and other (H, W, 3) or (3,), mixed by share (H, W)."""
+    return canvas + (other - canvas) * share[..., None]
+
+
+def _window(sticker: Sticker, margin: int) -> tuple[slice, slice]:
+    """The part of the picture that a sticker and `margin` pixels round it take."""
+    spans = (np.flatnonzero(sticker.cover.any(axis)) for axis in (1, 0))
+    rows, columns = (slice(max(span[0] - margin, 0), span[-1] + 1 + margin) for span in spans)
+    return rows, columns
+
+
+def paint_sticker(canvas: np.ndarray, sticker: Sticker, look: Look, sun: tuple[float, float], r) -> None:
+    """Paints one sticker on canvas (H, W, 3) in place. sun: (x, y), the unit vector towards the light."""
+    size = sticker.size
+    window = _window(sticker, int(0.12 * size) + 4)
+    counts = (sticker.cover, sticker.body, sticker.lines)
+    cover, body, lines = (count[window].astype(np.float32) / CELLS**2 for count in counts)
+    shape = cover.shape
+    first, second, dark = tones(look.hue + r.uniform(-HUE_SPREAD, HUE_SPREAD), look.dark)
+
+    shadow = _blur(_shift(cover, -sun[1] * 0.035 * size, -sun[0] * 0.035 * size), 0.03 * size)
+    under = _mix(canvas[window], canvas[window] * 0.35, 0.62 * shadow)
+
+    period = 0.055 * size + 8
+    pattern = texture(look.texture, shape, sticker.degrees + r.uniform(20, 70), period * r.uniform(0.9, 1.1), r)
+    face = _mix(np.broadcast_to(first, (*shape, 3)), second, pattern)
+    face = _mix(face, dark, 0.85 * lines)
+    border = first + (1 - first) * 0.78
+    face = _mix(np.broadcast_to(border, (*shape, 3)), face, body)
+
+    edge_y, edge_x = np.gradient(_blur(cover, 0.018 * size + 0.6))
+    pillow_y, pillow_x = np.gradient(_blur(cover, 0.07 * size))
+    facing = -(edge_x * sun[0] + edge_y * sun[1]) * 0.018 * size * 0.55
+    rounded = -(pillow_x * sun[0] + pillow_y * sun[1]) * 0.07 * size * 0.75
+    face = face * (1 + np.clip(facing + rounded, -0.45, 0.45))[..., None]
+    slope = 0.07 * size * 2.2
+    gloss = np.exp(-((pillow_x * slope + 0.62 * sun[0]) ** 2 + (pillow_y * slope + 0.62 * sun[1]) ** 2) / 0.035)
+    face = _mix(face, np.ones(3, np.float32), 0.5 * gloss * body)
+    canvas[window] = _mix(under, face, cover)
+
+
+def background(shape: tuple[int, int], r) -> np.ndarray:
+    """Soft coloured clouds (H, W, 3) float32; one in five is an evening."""
+    hue, evening = r.rand(), r.rand() < 0.2
+    light, chroma = (0.48, 0.055) if evening else (0.86, 0.05)
+    light += r.uniform(-0.06, 0.05)
+    low = colour(light - 0.07, chroma, hue + r.uniform(-0.12, 0.12))
+    high = colour(min(light + 0.10, 0.97), chroma * 0.6, hue)
+    return _mix(np.broadcast_to(low, (*shape, 3)), high, clouds(shape, 0.4 * min(shape), r))
+
+
+def paint_clutter(canvas: np.ndarray, sun: tuple[float, float], r) -> None:
+    """Small pale shapes that belong to no class, on canvas (H, W, 3) in place."""
+    height, width = canvas.shape[:2]
+    for _ in range(r.randint(*CLUTTER)):
+        symbol = Symbol("clutter", int(r.choice(CLUTTER_CODES)))
+        size = min(height, width) * r.uniform(0.06, 0.17)
+        sticker = cut_out(symbol, (height, width), size, (r.uniform(0, width), r.uniform(0, height)), r)
+        if not sticker.cover.any():
+            continue
+        window = _window(sticker, 8)
+        cover = sticker.cover[window].astype(np.float32) / CELLS**2
+        shade = _blur(_shift(cover, -3 * sun[1], -3 * sun[0]), 2.5)
+        under = _mix(canvas[window], canvas[window] * 0.5, 0.35 * shade)
+        canvas[window] = _mix(under, colour(r.uniform(0.45, 0.92), 0.03, r.rand()), 0.9 * cover)
+
+
+def paint(scene: Scene, looks: dict[int, Look], r) -> np.ndarray:
+    """The picture of a scene: (H, W, 3) uint8. looks {class id: look}; r: RandomState for paint alone."""
+    angle = r.uniform(1.15, 1.85) * math.pi  # from above, left or right
+    sun = (math.cos(angle), math.sin(angle))
+    canvas = background(scene.shape, r)
+    paint_clutter(canvas, sun, r)
+    for sticker in scene.stickers:
+        paint_sticker(canvas, sticker, looks[sticker.class_id], sun, r)
+    height, width = scene.shape
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
+    lamp = r.uniform(0.9, 1.06) + r.uniform(0.03, 0.12) * (x * sun[0] + y * sun[1])
+    grain = r.standard_normal(scene.shape).astype(np.float32) * 0.008
+    return (np.clip(canvas * lamp[..., None] + grain[..., None], 0, 1) * 255 + 0.5).astype(np.uint8)
