@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from tqdm.auto import tqdm
 
@@ -21,7 +22,6 @@ from .benchmarks import Benchmark
 from .episodes import TEST_EPISODES, TestEpisodes, loader
 from .errors import InputError
 from .learners import Learner
-from .maps import VOID
 from .metrics import ExactRatio, MeanIoU
 
 
@@ -31,8 +31,8 @@ class Result:
 
     er: 0/1 exact ratio; miou: mean IoU over the split's classes; fb_iou: mean of foreground and background IoU;
     iou_per_class: {class id: IoU}; class_names: {class id: name}; exact: per episode, whether its presences were all
-    right; episode_iou: per episode, mean over its ways of the IoU (None where a way is in neither prediction nor
-    truth); settings: what was asked; seconds: how long it took; versions: of what it ran on.
+    right; counts: per episode, {class id: (intersection, union)} in pixels, the background under 0; settings: what was
+    asked; seconds: how long it took; versions: of what it ran on.
     """
 
     er: float
@@ -41,10 +41,26 @@ class Result:
     iou_per_class: dict[int, float]
     class_names: dict[int, str]
     exact: list[bool] = field(repr=False)
-    episode_iou: list[float | None] = field(repr=False)
+    counts: list[dict[int, tuple[int, int]]] = field(repr=False)
     settings: dict
     seconds: float
     versions: dict
+
+    def intervals(self, resamples: int = 1000, level: float = 95) -> dict[str, tuple[float, float]]:
+        """{"er": (low, high), "miou": (low, high)} in %: a bootstrap over the episodes, the same on every call.
+
+        Each resample draws as many episodes as there are, with replacement; the interval holds the middle `level` %.
+        """
+        times = np.random.default_rng(0).multinomial(
+            len(self.exact), [1 / len(self.exact)] * len(self.exact), resamples
+        )
+        ids = list(self.iou_per_class)
+        both = np.array([[episode.get(c, (0, 0)) for c in ids] for episode in self.counts])  # episodes x classes x 2
+        summed = np.tensordot(times, both, 1)  # resamples x classes x 2
+        miou = (100 * summed[..., 0] / np.maximum(summed[..., 1], 1)).mean(axis=1)
+        er = 100 * (times @ np.array(self.exact)) / len(self.exact)
+        ends = [(100 - level) / 2, (100 + level) / 2]
+        return {"er": tuple(np.percentile(er, ends).tolist()), "miou": tuple(np.percentile(miou, ends).tolist())}
 
     def table(self) -> str:
         """The figures as lines of text, void pixels' part in them included."""
@@ -56,7 +72,10 @@ class Result:
         lines = [title, f"{'void pixels':<{width}}  {self.settings['void']}"]
         if self.settings["lists"] != "as given":
             lines.append(f"{'lists':<{width}}  {self.settings['lists']}")
-        lines += [f"{'ER':<{width}}  {self.er:6.2f} %", f"{'mIoU':<{width}}  {self.miou:6.2f} %"]
+        for name, value, (low, high) in zip(
+            ("ER", "mIoU"), (self.er, self.miou), self.intervals().values(), strict=True
+        ):
+            lines.append(f"{name:<{width}}  {value:6.2f} %  (95 % of resampled episode sets: {low:.1f} to {high:.1f})")
         if self.settings["always_present"]:
             lines.append(f"{'FB-IoU':<{width}}  {self.fb_iou:6.2f} %")
         lines.append("IoU per class")
@@ -123,7 +142,7 @@ def evaluate(
     bench.check_layout()
     data = TestEpisodes(bench, way, shot, episodes, size, void_ignore, always_present)
     er, miou = ExactRatio(way).to(device), MeanIoU(bench.class_ids).to(device)
-    exact, episode_iou = [], []
+    exact, counts = [], []
     training, home = model.training, next(model.parameters()).device
     model.to(device).eval()
     bar = tqdm(total=episodes, unit="episode", desc=f"{way}-way {shot}-shot", disable=not progress)
@@ -131,9 +150,12 @@ def evaluate(
         for found in predictions(model, loader(data, batch, workers), device, weak):
             true_presence, true_masks = found["presence"].to(device), [m.to(device) for m in found["query_masks"]]
             er.update(found["found_presence"], true_presence)
-            miou.update(found["found_masks"], true_masks, found["classes"])
+            for guess, truth, ways in zip(found["found_masks"], true_masks, found["classes"].to(device), strict=True):
+                before = torch.stack([miou.intersection, miou.union])
+                miou.update([guess], [truth], ways[None])
+                inter, union = (torch.stack([miou.intersection, miou.union]) - before).tolist()
+                counts.append({c: (inter[c], union[c]) for c in [0, *ways.tolist()]})
             exact += (found["found_presence"] == true_presence).all(dim=1).tolist()
-            episode_iou += [mean_way_iou(g, t, way) for g, t in zip(found["found_masks"], true_masks, strict=True)]
             bar.update(len(true_masks))
             bar.set_postfix(ER=f"{er.compute().item():.1f}", mIoU=f"{miou.compute().item():.1f}")
     finally:
@@ -146,7 +168,7 @@ def evaluate(
         iou_per_class=miou.iou_per_class(),
         class_names=bench.class_names,
         exact=exact,
-        episode_iou=episode_iou,
+        counts=counts,
         settings={
             "method": model.method,
             "backbone": model.backbone_name,
@@ -179,15 +201,3 @@ def predictions(model: Learner, batches, device: torch.device, weak: bool = Fals
         masks = None if weak else batch["masks"].to(device)
         presence, found_masks = model.predict(query, supports, masks, batch["sizes"])
         yield batch | {"found_presence": presence, "found_masks": found_masks}
-
-
-def mean_way_iou(found: torch.Tensor, true: torch.Tensor, way: int) -> float | None:
-    """Mean IoU in % over those of the N ways that the prediction or the truth (both (H, W)) shows; None if none is."""
-    kept = true != VOID
-    ious = []
-    for n in range(1, way + 1):
-        guess, truth = (found == n) & kept, (true == n) & kept
-        union = (guess | truth).sum().item()
-        if union:
-            ious.append(100 * (guess & truth).sum().item() / union)
-    return sum(ious) / len(ious) if ious else None

@@ -1,0 +1,30 @@
+"""What many tests share: the tiny benchmark, drawn once, and the folder of expected numbers where there is one."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SHARED = REPOSITORY.parent / "shared"
+
+torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
+
+
+@pytest.fixture(scope="session")
+def tiny_root() -> Path:
+    """The tiny benchmark that `make` draws; drawn here if it is not there yet."""
+    from ifsl.tiny import ensure_tiny
+
+    root = REPOSITORY / "data" / "tiny"
+    ensure_tiny(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Expected numbers and official lists that lie beside a checkout; tests that need them skip where they do not."""
+    if not SHARED.is_dir():
+        pytest.skip(f"the folder {SHARED.name} of expected numbers does not lie beside this checkout")
+    return SHARED

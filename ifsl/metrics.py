@@ -1,0 +1,108 @@
+"""The two metrics, as published: 0/1 exact ratio and mean IoU (chapters 04 and 12).
+
+Both are torchmetrics, so they add up over batches and over processes. Source: Kang & Cho, CVPR 2022, section 5.
+"""
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from .errors import InputError
+from .maps import VOID
+
+
+class ExactRatio(Metric):
+    """0/1 exact ratio (ER): share of episodes whose N presence predictions are all right, in %. Higher is better.
+
+    The letters look like "error rate"; it is an accuracy. way: N.
+    """
+
+    full_state_update = False
+    higher_is_better = True
+
+    def __init__(self, way: int, **kwargs):
+        super().__init__(**kwargs)
+        if way < 1:
+            raise InputError(f"way is {way}; give a whole number from 1.")
+        self.way = way
+        self.add_state("exact", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("episodes", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, predicted: Tensor, true: Tensor) -> None:
+        """predicted, true: (B, N) bool, which classes the B queries show."""
+        if predicted.shape != true.shape or predicted.dim() != 2 or predicted.shape[1] != self.way:
+            raise InputError(
+                f"presence has shapes {tuple(predicted.shape)} and {tuple(true.shape)}; give (B, {self.way}) twice."
+            )
+        self.exact += (predicted.bool() == true.bool()).all(dim=1).sum()
+        self.episodes += len(true)
+
+    def compute(self) -> Tensor:
+        """The ratio in %, 0-dimensional."""
+        return 100 * self.exact / self.episodes
+
+
+class MeanIoU(Metric):
+    """Mean over the split's classes of intersection over union, in %.
+
+    Pixels are counted over all episodes under their absolute class id, the background under 0; the background is left
+    out of the mean. A class whose union is empty counts as 0, as published (its union is floored at 1).
+
+    class_ids: the ids of the split's classes.
+    """
+
+    full_state_update = False
+    higher_is_better = True
+
+    def __init__(self, class_ids: list[int], **kwargs):
+        super().__init__(**kwargs)
+        self.class_ids = list(class_ids)
+        if not self.class_ids or min(self.class_ids) < 1:
+            raise InputError(f"class_ids is {self.class_ids}; give the ids of the split's classes, from 1.")
+        counts = torch.zeros(max(self.class_ids) + 1, dtype=torch.long)
+        self.add_state("intersection", counts, dist_reduce_fx="sum")
+        self.add_state("union", counts.clone(), dist_reduce_fx="sum")
+
+    def update(self, predicted: Tensor | list[Tensor], true: Tensor | list[Tensor], classes: Tensor) -> None:
+        """predicted, true: (B, H, W), or lists of B (H, W), with 0 background and n for way n.
+
+        classes: (B, N) absolute ids of the ways. Pixels whose truth is 255 (void) are left out.
+        """
+        if not len(predicted) == len(true) == len(classes):
+            raise InputError(
+                f"{len(predicted)} predictions, {len(true)} masks, {len(classes)} rows of classes; give B of each."
+            )
+        strays = set(classes.flatten().tolist()) - set(self.class_ids)
+        if strays:
+            raise InputError(f"class {min(strays)} is not one of the split's {self.class_ids}; give its classes.")
+        for guess, truth, ways in zip(predicted, true, classes, strict=True):
+            if guess.shape != truth.shape:
+                raise InputError(
+                    f"a prediction {tuple(guess.shape)} meets a mask {tuple(truth.shape)}; give equal sizes."
+                )
+            ids = torch.cat([ways.new_zeros(1), ways]).to(self.union.device)
+            kept = truth != VOID
+            guess, truth = guess[kept].long(), truth[kept].long()
+            size = len(ids)
+            if guess.numel() and not 0 <= min(guess.min(), truth.min()) <= max(guess.max(), truth.max()) < size:
+                raise InputError(f"a mask holds values outside 0…{size - 1}; 0 is background, n is way n of {size - 1}.")
+            matrix = torch.bincount(truth * size + guess, minlength=size * size).view(size, size).to(ids.device)
+            both = matrix.diagonal()
+            self.intersection.index_add_(0, ids, both)
+            self.union.index_add_(0, ids, matrix.sum(0) + matrix.sum(1) - both)
+
+    def iou_per_class(self) -> dict[int, float]:
+        """{class id: IoU in %}; every class of the split."""
+        iou = 100 * self.intersection / self.union.clamp(min=1)
+        return {c: iou[c].item() for c in self.class_ids}
+
+    def foreground_background(self) -> float:
+        """FB-IoU in %: the mean of two IoUs, of the background and of all classes taken as one foreground."""
+        fore = self.intersection[1:].sum() / self.union[1:].sum().clamp(min=1)
+        back = self.intersection[0] / self.union[0].clamp(min=1)
+        return 50 * (fore + back).item()
+
+    def compute(self) -> Tensor:
+        """The mean in %, 0-dimensional."""
+        iou = 100 * self.intersection / self.union.clamp(min=1)
+        return iou[self.class_ids].mean()
