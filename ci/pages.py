@@ -21,6 +21,8 @@ TEMPLATE = """{% extends 'lab/index.html.j2' %}
 {% block html_head_css %}<style>
 main { max-width: 60rem; margin: 0 auto; padding: 1rem; }
 .jp-RenderedHTMLCommon math[display=block] { margin: 1em 0; }
+mtd[columnalign=right] { text-align: right; }
+mtd[columnalign=left] { text-align: left; }
 </style>{% endblock %}
 """
 
