@@ -7,32 +7,31 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 ENV    := $(VENV)/.installed
-TINY   := data/tiny/.drawn
 
-.PHONY: course test lab clean
+.PHONY: course test lab tiny clean
 
-course: $(ENV) $(TINY)
+course: tiny
 	$(BIN)/python ci/course.py
 
 # One thread a worker: the workers already share out the cores.
-test: $(ENV) $(TINY)
+test: tiny
 	$(BIN)/ruff check .
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 	$(BIN)/python ci/course.py
 
 # Loopback only, with the token that Jupyter draws at each start. (As root, in a container, Jupyter wants to be told.)
-lab: $(ENV) $(TINY)
+lab: tiny
 	$(BIN)/jupyter lab --ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/00_start_here.ipynb
 
-# The stamps are touched last, so what was broken off is done again, and what is finished is not.
+# Draws what is not there yet.
+tiny: $(ENV)
+	$(BIN)/python -m ifsl.tiny
+
+# The stamp is touched last: an installation that was broken off goes on at the next call.
 $(ENV): pyproject.toml ci/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("ifsl needs Python 3.11 or newer: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --constraint ci/constraints.txt --editable '.[course,test]'
-	@touch $@
-
-$(TINY): ifsl/tiny.py | $(ENV)
-	$(BIN)/python -m ifsl.tiny
 	@touch $@
 
 clean:
