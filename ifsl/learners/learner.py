@@ -30,26 +30,25 @@ class Learner(nn.Module):
         """(M, 3, S, S) images to their pyramid."""
         return self.backbone.pyramid(images)
 
-    def encode_support(self, images: Tensor, masks: Tensor | None) -> Features:
-        """(M, 3, S, S) images and (M, S, S) masks or None to their pyramid."""
+    def encode_support(self, images: Tensor, masks: Tensor) -> Features:
+        """(M, 3, S, S) images and (M, S, S) masks to their pyramid."""
         return self.backbone.pyramid(images)
 
-    def compare(self, query: Features, support: Features, masks: Tensor | None) -> Maps:
-        """Features of B queries and of B·N·K supports (ordered episode, way, shot), masks (B, N, K, S, S) or None."""
+    def compare(self, query: Features, support: Features, masks: Tensor) -> Maps:
+        """Features of B queries and of B·N·K supports (ordered episode, way, shot), and masks (B, N, K, S, S)."""
         raise NotImplementedError
 
     def maps(self, query: Tensor, supports: Tensor, masks: Tensor | None = None) -> Maps:
         """All that is known about the queries.
 
         query: (B, 3, S, S) normalised images; supports: (B, N, K, 3, S, S); masks: (B, N, K, S, S) of 0 and 1, or None
-        for class tags alone (weak). Raises `InputError` where shapes or values do not fit.
+        for class tags alone (weak): then the whole support image is taken for its class. Raises `InputError` where
+        shapes or values do not fit.
         """
         self.check(query, supports, masks)
-        masks = None if masks is None else masks.to(query.dtype)
-        support_masks = None if masks is None else masks.flatten(0, 2)
-        return self.compare(
-            self.encode_query(query), self.encode_support(supports.flatten(0, 2), support_masks), masks
-        )
+        masks = torch.ones_like(supports[:, :, :, 0]) if masks is None else masks.to(query.dtype)
+        support = self.encode_support(supports.flatten(0, 2), masks.flatten(0, 2))
+        return self.compare(self.encode_query(query), support, masks)
 
     def forward(self, query: Tensor, supports: Tensor, masks: Tensor | None = None) -> Tensor:
         """The learner's maps (B, N, 2, h, w): log-probabilities of background and foreground; see `maps`."""
@@ -118,4 +117,4 @@ class Learner(nn.Module):
         parameter = next(self.parameters())
         for name, tensor in (("query", query), ("supports", supports), ("masks", masks)):
             if tensor is not None and tensor.device != parameter.device:
-                raise InputError(f"{name} is on {tensor.device}, the learner on {parameter.device}; move one with .to().")
+                raise InputError(f"{name} is on {tensor.device}, the learner on {parameter.device}; move one.")

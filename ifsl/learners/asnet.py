@@ -1,0 +1,188 @@
+"""ASNet, the attentive squeeze network (chapter 08)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..backbones import IMAGE_SIZE, build_backbone
+from ..correlation import Features, pyramid
+from ..errors import InputError
+from ..maps import Maps, from_shots
+from .hsnet import Decoder
+from .learner import Learner
+
+HEADS = 8
+GROUPS = 4
+SIDES = range(257, 513)
+"""Image sides whose layer2 and layer3 end at 2 x 2 support cells."""
+
+
+def convolve(x: Tensor, *convs: nn.Conv3d) -> list[Tensor]:
+    """The outputs of several convolutions of x; those of equal kernel and stride run as one."""
+    kinds = [(conv.kernel_size, conv.stride) for conv in convs]
+    outputs: dict[nn.Conv3d, Tensor] = {}
+    for kind in dict.fromkeys(kinds):
+        group = [conv for conv, its_kind in zip(convs, kinds, strict=True) if its_kind == kind]
+        weight = torch.cat([conv.weight for conv in group])
+        bias = torch.cat([conv.weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias for conv in group])
+        out = F.conv3d(x, weight, bias, group[0].stride, group[0].padding)
+        outputs |= zip(group, out.split([conv.out_channels for conv in group], dim=1), strict=True)
+    return [outputs[conv] for conv in convs]
+
+
+class Attention(nn.Module):
+    """Strided self-attention over the support cells, for every query cell by itself.
+
+    Kernel, stride: of queries and shortcut over the support grid; pool: keys and values have them too, else they keep
+    the grid.
+    """
+
+    def __init__(self, channels: int, out: int, kernel: int, stride: int, pool: bool):
+        super().__init__()
+        padding = kernel // 2 if kernel > 2 else 0
+        strided = {"kernel_size": (1, kernel, kernel), "stride": (1, stride, stride), "padding": (0, padding, padding)}
+        half = out // 2
+        self.qhead = nn.Conv3d(channels, half, **strided)
+        self.khead = nn.Conv3d(channels, half, **(strided if pool else {"kernel_size": 1}))
+        self.vhead = nn.Conv3d(channels, half, **(strided if pool else {"kernel_size": 1}))
+        if kernel == stride == 1 and channels == out:
+            self.short_cut = nn.Identity()
+        else:
+            self.short_cut = nn.Sequential(
+                nn.Conv3d(channels, out, bias=False, **strided), nn.GroupNorm(GROUPS, out), nn.ReLU()
+            )
+        self.agg = nn.Sequential(
+            nn.GroupNorm(GROUPS, half), nn.ReLU(), nn.Conv3d(half, out, 1, bias=False), nn.GroupNorm(GROUPS, out), nn.ReLU()
+        )
+        self.out_norm = nn.GroupNorm(GROUPS, out)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """(G, C, Hq·Wq, Hs, Ws) and masks (G, S, S) or None to (G, C', Hq·Wq, Hs', Ws')."""
+        convs = [self.qhead, self.khead, self.vhead]
+        if isinstance(self.short_cut, nn.Identity):
+            (q, k, v), shortcut = convolve(x, *convs), x
+        else:
+            q, k, v, shortcut = convolve(x, *convs, self.short_cut[0])
+            shortcut = self.short_cut[1:](shortcut)
+        attended = self.weights(q, k, mask) @ heads(v)  # (G, Hq·Wq, 8, Hs'·Ws', C'/16)
+        attended = attended.transpose(2, 3).flatten(3).unflatten(2, q.shape[-2:]).movedim(-1, 1)
+        return self.out_norm(self.agg(attended) + shortcut)
+
+    def weights(self, q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
+        """Attention weights (G, Hq·Wq, 8, Hs'·Ws', keys) of queries (G, C, Hq·Wq, Hs', Ws') over keys."""
+        logits = heads(q) @ heads(k).mT
+        if mask is not None:
+            keys = F.interpolate(mask[:, None], k.shape[-2:], mode="bilinear", align_corners=True).flatten(1)
+            logits = logits + (keys == 0)[:, None, None, None] * -1e9
+        return logits.softmax(dim=-1)
+
+
+def heads(x: Tensor) -> Tensor:
+    """(G, C, Hq·Wq, Hs, Ws) to (G, Hq·Wq, heads, Hs·Ws, C/heads)."""
+    return x.flatten(3).unflatten(1, (HEADS, -1)).permute(0, 3, 1, 4, 2)
+
+
+class FeedForward(nn.Module):
+    """Two 1 x 1 convolutions around a bottleneck of half the channels, and a residual sum."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.ff = nn.Sequential(
+            nn.Conv3d(channels, channels // 2, 1, bias=False),
+            nn.GroupNorm(GROUPS, channels // 2),
+            nn.ReLU(),
+            nn.Conv3d(channels // 2, channels, 1, bias=False),
+        )
+        self.out_norm = nn.GroupNorm(GROUPS, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out_norm(self.ff(x) + x)
+
+
+class AttentiveSqueezeLayer(nn.Module):
+    """Attention, then feed-forward."""
+
+    def __init__(self, channels: int, out: int, kernel: int, stride: int, pool: bool = False):
+        super().__init__()
+        self.attn = Attention(channels, out, kernel, stride, pool)
+        self.ff = FeedForward(out)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return self.ff(self.attn(x, mask))
+
+
+class AttentiveSqueezeNetwork(Decoder):
+    """Three correlations (G, L, Hq, Wq, Hs, Ws) and support masks to logits (G, 2, 2·Hq, 2·Wq), Hq of layer2."""
+
+    def __init__(self, depths: tuple[int, int, int]):
+        super().__init__()
+        layer = AttentiveSqueezeLayer
+        l2, l3, l4 = depths
+        self.encoder_layer4 = nn.ModuleList([layer(l4, 32, 5, 4), layer(32, 128, 3, 2)])
+        self.encoder_layer3 = nn.ModuleList([layer(l3, 32, 5, 4, pool=True), layer(32, 128, 5, 4, pool=True)])
+        self.encoder_layer2 = nn.ModuleList([layer(l2, 32, 5, 4, pool=True), layer(32, 128, 5, 4, pool=True)])
+        self.encoder_layer4to3 = nn.ModuleList([layer(128, 128, 1, 1), layer(128, 128, 2, 1)])
+        self.encoder_layer3to2 = nn.ModuleList([layer(128, 128, 1, 1), layer(128, 128, 2, 1)])
+
+    def forward(self, correlations: list[Tensor], mask: Tensor | None) -> Tensor:
+        corr2, corr3, corr4 = correlations
+        x4 = squeeze(self.encoder_layer4, corr4, mask).mean(dim=(-2, -1))
+        x3 = add(squeeze(self.encoder_layer3, corr3, mask), x4)
+        x3 = squeeze(self.encoder_layer4to3, x3, mask)[..., 0, 0]
+        x2 = add(squeeze(self.encoder_layer2, corr2, mask), x3)
+        x2 = squeeze(self.encoder_layer3to2, x2, mask)[..., 0, 0]
+        return self.decode(x2)
+
+
+def squeeze(layers: nn.ModuleList, x: Tensor, mask: Tensor | None) -> Tensor:
+    """Run the layers: (G, C, Hq, Wq, Hs, Ws) to (G, C', Hq, Wq, Hs', Ws')."""
+    grid = x.shape[2:4]
+    x = x.flatten(2, 3)
+    for layer in layers:
+        x = layer(x, mask)
+    return x.unflatten(2, grid)
+
+
+def add(x: Tensor, coarse: Tensor) -> Tensor:
+    """x (G, C, Hq, Wq, Hs, Ws) plus a coarser level (G, C, h, w), resized to the query grid, at every support cell."""
+    return x + F.interpolate(coarse, x.shape[2:4], mode="bilinear", align_corners=True)[..., None, None]
+
+
+class ASNet(Learner):
+    """Attentive squeeze network: Kang & Cho, *Integrative Few-Shot Learning for Classification and Segmentation*,
+    CVPR 2022, https://arxiv.org/abs/2203.15712
+
+    Query and support are compared as cosine correlations of all their bottlenecks, with the support pooled to half its
+    side. For every query cell by itself, self-attention over the support cells, which sees only those inside the mask,
+    squeezes the support grid step by step to a single cell, coarse levels first. A small decoder turns what is left,
+    128 channels at each query cell, into background and foreground.
+    """
+
+    method = "asnet"
+
+    def __init__(self, backbone: str = "resnet50", pretrained: bool = False):
+        super().__init__()
+        self.backbone_name, self.image_size = backbone, IMAGE_SIZE[backbone]
+        self.backbone = build_backbone(backbone, pretrained)
+        self.learner = AttentiveSqueezeNetwork(self.backbone.depths)
+        self.freeze()
+
+    def encode_support(self, images: Tensor, masks: Tensor) -> Features:
+        return pool(super().encode_support(images, masks))
+
+    def compare(self, query: Features, support: Features, masks: Tensor) -> Maps:
+        logits = self.learner(pyramid(query, support), masks.flatten(0, 2))
+        return from_shots(logits.log_softmax(dim=1).unflatten(0, masks.shape[:3]))
+
+    def check(self, query: Tensor, supports: Tensor, masks: Tensor | None) -> None:
+        super().check(query, supports, masks)
+        if any(side not in SIDES for side in query.shape[-2:]):
+            raise InputError(
+                f"Images of {query.shape[-2]} x {query.shape[-1]} pixels do not fit {self.method}; "
+                f"give images with sides of {SIDES[0]} to {SIDES[-1]} pixels."
+            )
+
+
+def pool(features: Features) -> Features:
+    """Average-pool support features whose side is above 32 to half of it (3 x 3, stride 2, the padding counts)."""
+    return [[F.avg_pool2d(x, 3, 2, 1) if min(x.shape[-2:]) > 32 else x for x in level] for level in features]
