@@ -1,0 +1,231 @@
+"""Pictures of episodes, predictions and what lies between (all chapters).
+
+A figure function takes data and returns a matplotlib figure; nothing is shown, nothing is kept by pyplot. One visual
+language: the n-th way has the same colour and the same number everywhere, the background is grey.
+
+Letters: N ways, K shots, S image side, H W picture size.
+"""
+
+from collections.abc import Sequence
+from io import BytesIO
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+from scipy.ndimage import distance_transform_edt
+
+from .episodes import Episode, to_picture
+from .maps import VOID
+
+WAY_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00")
+"""Ways 1 to 5, from the palette of Okabe & Ito (2008), which colour-blind people can tell apart."""
+BACKGROUND = "#8C8C8C"
+INK, QUIET = "#222222", "#666666"
+LINE = 4.5  # half pixels, the outline of a mask
+
+WIDTH = 9.5  # inches, a notebook's column
+DPI = 100
+LABEL, GAP, GUTTER = 0.27, 0.07, 0.3  # inches: a line of text; between pictures; between blocks
+
+
+class Picture(Figure):
+    """A figure that shows itself in a notebook, without pyplot and with few bytes."""
+
+    def encode(self) -> tuple[str, bytes]:
+        """("jpeg" or "png", the bytes): JPEG where photographs or maps are drawn, PNG for lines and text alone."""
+        kind = "jpeg" if any(ax.images for ax in self.axes) else "png"
+        file = BytesIO()
+        self.savefig(file, format=kind, dpi=DPI, pil_kwargs=PIL_OPTIONS[kind])
+        return kind, file.getvalue()
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+        kind, data = self.encode()
+        return {f"image/{kind}": data, "text/plain": repr(self)}
+
+
+PIL_OPTIONS = {"jpeg": {"quality": 90, "subsampling": 0}, "png": {"optimize": True}}
+
+
+def way_colour(n: int) -> str:
+    """The colour of way n, counted from 1; 0 is the background. Beyond five ways the colours come round again."""
+    return BACKGROUND if n == 0 else WAY_COLOURS[(n - 1) % len(WAY_COLOURS)]
+
+
+def rgb(colour: str) -> np.ndarray:
+    """`#RRGGBB` to (3,) floats 0…255."""
+    return np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)], float)
+
+
+def overlay(picture: np.ndarray, mask: np.ndarray, strength: float = 0.55) -> np.ndarray:
+    """A grey picture with its ways tinted and outlined: (H, W, 3) uint8 and (H, W) of 0, n and 255 to (H, W, 3) uint8.
+
+    strength: how much of a pixel inside a mask is the way's colour, the rest is the picture's own; the outline is the
+    way's colour alone. What is not marked loses its colour and fades. Void pixels (255) are white.
+    """
+    grey = picture.mean(axis=2, keepdims=True)
+    out = np.broadcast_to(grey + 0.25 * (255 - grey), picture.shape).copy()
+    for n in np.unique(mask[mask > 0]):
+        inside = mask == n
+        depth = distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]  # the picture's border ends a mask, too
+        colour = np.full(3, 255.0) if n == VOID else rgb(way_colour(n))
+        out[inside] = picture[inside] + strength * (colour - picture[inside])
+        out[inside & (depth <= LINE)] = colour
+    return out.round().astype(np.uint8)
+
+
+# An episode -----------------------------------------------------------------------------------------------------------
+
+Box = tuple[float, float, float, float]
+"""Left, top, width, height in inches, from the top left corner of the figure."""
+
+
+def show(ep: Episode, prediction: tuple | None = None) -> Picture:
+    """An episode: its support set, a row for each way; the query and its true mask; and a prediction.
+
+    prediction: presence and segmentation as `model.predict` returns them for this one episode: (N,) or (1, N) bool and
+    an (H, W) mask or a list of one. Under the pictures stands for each class whether the query shows it, what was
+    predicted, and the intersection over union (IoU) of the two masks; a dash where neither marks a pixel.
+    """
+    way, shot = ep.masks.shape[:2]
+    truth, present = ep.query_mask.numpy(), ep.presence.tolist()
+    panels = {"query": None, "truth": truth}
+    verdicts = {"in the query": [yes(p) for p in present]}
+    if prediction is not None:
+        presence, guess = one_prediction(prediction)
+        panels["prediction"] = guess
+        verdicts["predicted"] = [f"{yes(p)} {'✓' if p == t else '✗'}" for p, t in zip(presence, present, strict=True)]
+        verdicts["IoU"] = [percent(iou(guess == n, truth == n)) for n in range(1, way + 1)]
+
+    thumb, boxes = layout(way, shot, len(panels), truth.shape[0] / truth.shape[1])
+    left, under = boxes[0][0], max(top + height for _, top, _, height in boxes) + GAP
+    across = max(max(x + width for x, _, width, _ in boxes), left + 4.0, shot * (thumb + GAP)) + GAP
+    down = max(under + (way + 1) * LABEL, LABEL + way * (LABEL + thumb + GAP)) + GAP
+    fig, ax = canvas(across, down)
+    heading(ax, 0, 0, "support set")
+    for n in range(way):
+        top = LABEL + n * (LABEL + thumb + GAP)
+        class_label(ax, 0, top, n + 1, ep.class_names[n])
+        for k in range(shot):
+            box = (k * (thumb + GAP), top + LABEL, thumb, thumb)
+            image(ax, box, to_picture(ep.supports[n, k]), (n + 1) * ep.masks[n, k].byte().numpy(), strength=0.15)
+    for box, (name, mask) in zip(boxes, panels.items(), strict=True):
+        heading(ax, box[0], box[1] - LABEL, name)
+        image(ax, box, ep.picture, mask)
+        if mask is not None:
+            number_ways(ax, box, mask)
+    table(ax, left, under, ep.class_names, verdicts)
+    return fig
+
+
+def layout(way: int, shot: int, panels: int, aspect: float) -> tuple[float, list[Box]]:
+    """Inches: the side of a support picture, and the boxes of the query's `panels` (aspect: their height by width).
+
+    The supports stand to the left of the query, or above it where one or two ways have many shots. Three panels stand
+    side by side where there is room, else the first above the two others.
+    """
+    if way <= 2 and shot >= 3:
+        thumb = min(1.8 if way == 1 else 1.45, WIDTH / shot - GAP)
+        left, top = 0.0, LABEL + way * (LABEL + thumb + GAP) + GUTTER / 2
+    else:
+        thumb = min(2.0, 0.42 + 2.6 / way, 4.7 / shot)
+        left, top = shot * (thumb + GAP) - GAP + GUTTER, 0.0
+    top += LABEL
+    room = WIDTH - GAP - left
+    if panels == 3 and room < 5.8:
+        large, small = fit(room, 2.7, aspect), fit((room - GAP) / 2, 2.7, aspect)
+        below = top + large[1] + LABEL
+        return thumb, [(left, top, *large), (left, below, *small), (left + small[0] + GAP, below, *small)]
+    size = fit((room - (panels - 1) * GAP) / panels, 2.9, aspect)
+    return thumb, [(left + i * (size[0] + GAP), top, *size) for i in range(panels)]
+
+
+def fit(width: float, height: float, aspect: float) -> tuple[float, float]:
+    """The largest size of an aspect (height by width) that fits into a width and a height."""
+    width = min(width, height / aspect)
+    return width, width * aspect
+
+
+def one_prediction(prediction: tuple) -> tuple[list[bool], np.ndarray]:
+    """Presence as N bools and an (H, W) mask, from a prediction with or without its batch axis."""
+    presence, mask = prediction
+    mask = np.asarray(mask[0] if isinstance(mask, list) or mask.ndim == 3 else mask)
+    return torch.as_tensor(presence).flatten().bool().tolist(), mask
+
+
+def iou(predicted: np.ndarray, true: np.ndarray) -> float | None:
+    """Intersection over union of two boolean masks of one shape, 0…1; None where both are empty."""
+    union = np.count_nonzero(predicted | true)
+    return np.count_nonzero(predicted & true) / union if union else None
+
+
+def yes(flag: bool) -> str:
+    return "yes" if flag else "no"
+
+
+def percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.0f} %"
+
+
+# Pieces of it, placed in inches from the top left corner --------------------------------------------------------------
+
+
+def canvas(across: float, down: float) -> tuple[Picture, Axes]:
+    """A figure of a size in inches, and axes over all of it whose units are inches from the top left corner."""
+    fig = Picture(figsize=(across, down), dpi=DPI)
+    ax = fig.add_axes((0, 0, 1, 1))
+    ax.set(xlim=(0, across), ylim=(down, 0))
+    ax.set_axis_off()
+    return fig, ax
+
+
+def image(ax: Axes, box: Box, picture: np.ndarray, mask: np.ndarray | None = None, strength: float = 0.55) -> None:
+    """A picture at a box, with its mask over it if there is one."""
+    left, top, width, height = box
+    size = round(2 * width * DPI), round(2 * height * DPI)  # twice as fine as it is seen, for smooth outlines
+    seen = Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR)
+    if mask is not None:
+        mask_seen = np.asarray(Image.fromarray(mask.astype(np.uint8)).resize(size, Image.Resampling.NEAREST))
+        seen = Image.fromarray(overlay(np.asarray(seen), mask_seen, strength))
+    ax.imshow(seen.reduce(2), extent=(left, left + width, top + height, top), aspect="auto")
+
+
+def number_ways(ax: Axes, box: Box, mask: np.ndarray) -> None:
+    """The number of each way of a mask (H, W), written at its deepest spot in the picture at a box."""
+    for n in np.unique(mask[(mask > 0) & (mask != VOID)]).tolist():
+        depth = distance_transform_edt(np.pad(mask == n, 1))[1:-1, 1:-1]
+        y, x = np.unravel_index(depth.argmax(), depth.shape)
+        number(ax, box[0] + (x + 0.5) / mask.shape[1] * box[2], box[1] + (y + 0.5) / mask.shape[0] * box[3], n)
+
+
+def number(ax: Axes, x: float, y: float, n: int) -> None:
+    """The number of a way, on its colour."""
+    box = {"boxstyle": "circle,pad=0.18", "facecolor": way_colour(n), "edgecolor": "white", "linewidth": 0.8}
+    ax.text(x, y, str(n), ha="center", va="center_baseline", fontsize=8.5, color=INK, bbox=box)
+
+
+def write(ax: Axes, left: float, top: float, text: str, **style) -> None:
+    """A line of text in the middle of a `LABEL` under `top`."""
+    ax.text(left, top + LABEL / 2, text, **{"fontsize": 9.5, "color": INK, "va": "center_baseline"} | style)
+
+
+def heading(ax: Axes, left: float, top: float, text: str) -> None:
+    write(ax, left, top, text, fontweight="bold")
+
+
+def class_label(ax: Axes, left: float, top: float, n: int, name: str) -> None:
+    """The way's number, then the class name."""
+    number(ax, left + 0.1, top + LABEL / 2, n)
+    write(ax, left + 0.25, top, name)
+
+
+def table(ax: Axes, left: float, top: float, names: Sequence[str], columns: dict[str, list[str]]) -> None:
+    """A line for each class, a column for each verdict."""
+    for i, (title, cells) in enumerate(columns.items()):
+        x = left + 1.4 + (i + 1) * 0.85
+        write(ax, x, top, title, ha="right", fontsize=8.5, color=QUIET)
+        for n, cell in enumerate(cells, start=1):
+            write(ax, x, top + n * LABEL, cell, ha="right")
+    for n, name in enumerate(names, start=1):
+        class_label(ax, left, top + n * LABEL, n, name)
