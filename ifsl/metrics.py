@@ -85,7 +85,7 @@ class MeanIoU(Metric):
             guess, truth = guess[kept].long(), truth[kept].long()
             size = len(ids)
             if guess.numel() and not 0 <= min(guess.min(), truth.min()) <= max(guess.max(), truth.max()) < size:
-                raise InputError(f"a mask holds values outside 0…{size - 1}; 0 is background, n is way n of {size - 1}.")
+                raise InputError(f"a mask holds values outside 0…{size - 1}; 0 is background, n way n.")
             matrix = torch.bincount(truth * size + guess, minlength=size * size).view(size, size).to(ids.device)
             both = matrix.diagonal()
             self.intersection.index_add_(0, ids, both)
