@@ -19,7 +19,8 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 # Geometry. Lengths called "side" are in units of the picture's shorter side.
-SIDE = {1: (0.62, 0.86), 2: (0.50, 0.68), 3: (0.42, 0.56)}  # longer side of a symbol, by stickers in the picture
+# Longer side of a symbol, least and most, by how many stickers the picture has.
+SIDE = {1: (0.62, 0.86), 2: (0.50, 0.68), 3: (0.42, 0.56), 4: (0.36, 0.46)}
 TURN = 40  # largest turn either way, degrees
 SHEAR = 0.22  # largest slant either way
 STRETCH = 0.14  # largest relative widening or narrowing
@@ -31,6 +32,7 @@ OVERLAP_TRIES = 3  # places tried for each sticker, the one with least overlap i
 # Paint.
 HUE_SPREAD = 0.03  # an instance's hue lies this near its class's hue, in turns
 TEXTURES = ("plain", "stripes", "checks", "dots", "clouds")
+EVENING = 0.2  # share of dark backgrounds
 CLUTTER = (2, 7)  # least and (excluded) most small things behind the stickers that belong to no class
 
 CELLS = 4  # sub-pixels a pixel is cut into, each way
@@ -86,12 +88,17 @@ class Scene:
 # ---------------------------------------------------------------------------------------------------- geometry
 
 
+def font_path(bold: bool = False) -> Path:
+    """The DejaVu Sans that comes with matplotlib (which is found here, not imported)."""
+    package = importlib.util.find_spec("matplotlib").submodule_search_locations[0]
+    return Path(package) / "mpl-data" / "fonts" / "ttf" / f"DejaVuSans{'-Bold' * bold}.ttf"
+
+
 @functools.cache
 def _font():
     from fontTools.ttLib import TTFont
 
-    package = importlib.util.find_spec("matplotlib").submodule_search_locations[0]
-    return TTFont(Path(package) / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf")
+    return TTFont(font_path())
 
 
 @functools.cache
@@ -165,16 +172,17 @@ def _grow(cover: np.ndarray, radius: int) -> np.ndarray:
 
 
 def cut_out(
-    symbol: Symbol, shape: tuple[int, int], size: float, at: tuple[float, float], r, class_id: int = 0
+    symbol: Symbol, shape: tuple[int, int], size: float, at: tuple[float, float], r, class_id: int = 0, turn: int = TURN
 ) -> Sticker:
     """Cuts a symbol out at a random turn, slant and mirroring.
 
-    shape: (H, W) of the picture; size: longer side in pixels; at: (x, y) of the centre in pixels; r: RandomState.
+    shape: (H, W) of the picture; size: longer side in pixels; at: (x, y) of the centre in pixels; r: RandomState;
+    turn: largest turn either way, degrees.
     """
     height, width = shape
     contours = outline(symbol.code)
     every = np.concatenate(contours)
-    degrees = int(r.randint(-TURN, TURN + 1))
+    degrees = int(r.randint(-turn, turn + 1))
     slant, wide, mirror = r.uniform(-SHEAR, SHEAR), 1 + r.uniform(-STRETCH, STRETCH), r.choice((-1, 1))
     scale = size * CELLS * UNIT / float((every.max(0) - every.min(0)).max())
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
@@ -254,7 +262,8 @@ def _enough(seen: int, sticker: Sticker, shape: tuple[int, int]) -> bool:
 def colour(light: float, chroma: float, hue: float) -> np.ndarray:
     """OKLCH (light 0-1, chroma 0-0.3, hue in turns) -> sRGB (3,) float32 0-1, chroma lowered until it fits.
 
-    Equal steps of hue look about equally far apart in it, unlike in HSV (B. Ottosson, "A perceptual color space", 2020).
+    Equal steps of hue look about equally far apart in it, unlike in HSV. Source: B. Ottosson, "A perceptual color space
+    for image processing", 2020.
     """
     while True:
         a, b = chroma * math.cos(2 * math.pi * hue), chroma * math.sin(2 * math.pi * hue)
@@ -378,10 +387,10 @@ def paint_sticker(canvas: np.ndarray, sticker: Sticker, look: Look, sun: tuple[f
     canvas[window] = _mix(under, face, cover)
 
 
-def background(shape: tuple[int, int], r) -> np.ndarray:
-    """Soft coloured clouds (H, W, 3) float32; one in five is an evening."""
-    hue, evening = r.rand(), r.rand() < 0.2
-    light, chroma = (0.48, 0.055) if evening else (0.86, 0.05)
+def background(shape: tuple[int, int], r, evening: float = EVENING) -> np.ndarray:
+    """Soft coloured clouds (H, W, 3) float32, dark ones with the chance `evening`."""
+    hue, dark = r.rand(), r.rand() < evening
+    light, chroma = (0.48, 0.055) if dark else (0.86, 0.05)
     light += r.uniform(-0.06, 0.05)
     low = colour(light - 0.07, chroma, hue + r.uniform(-0.12, 0.12))
     high = colour(min(light + 0.10, 0.97), chroma * 0.6, hue)

@@ -11,26 +11,26 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import pickle
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm.auto import tqdm
 
 from .benchmarks import FOLDS, fold_classes
+from .download import rasterise
 from .errors import InputError
+from .parallel import spread
 from .stickers import TEXTURES, Look, Scene, Symbol, arrange, paint
 
-VERSION = 1  # of the drawing: raised whenever a picture, mask or list would come out differently
+VERSION = 2  # of the drawing: raised whenever a picture, mask or list would come out differently
 STAMP = "tiny.json"
 PASCAL_SIZE = (1000, 300)  # pictures for training, for testing
 COCO_SIZE = (720, 320)
@@ -38,6 +38,8 @@ PASCAL_LONG = (256, 320)  # longer side of a picture, least and most, pixels
 COCO_LONG = (192, 256)
 ASPECT = (0.68, 1.0)  # shorter side over longer
 HOW_MANY = (0.45, 0.35, 0.20)  # share of the pictures that show 1, 2, 3 classes
+TWICE = 0.25  # share of the COCO pictures in which one class has two stickers
+COCO_SPLITS = ("train2014", "val2014")
 VOID = 255  # pixels along the outline of an object, in Pascal masks
 QUALITY = 92  # of the JPEG files
 
@@ -63,12 +65,86 @@ PASCAL_SYMBOLS = (
     Symbol("flag", 0x2691),
     Symbol("recycle", 0x267B),
 )
+COCO_SYMBOLS = PASCAL_SYMBOLS + (
+    Symbol("mouse", 0x1F42D, "line"),
+    Symbol("cow", 0x1F42E, "line"),
+    Symbol("cat", 0x1F431, "line"),
+    Symbol("monkey", 0x1F435, "line"),
+    Symbol("smile", 0x263B, "hole"),
+    Symbol("frown", 0x2639, "line"),
+    Symbol("cool", 0x1F60E, "line"),
+    Symbol("imp", 0x1F608, "line"),
+    Symbol("envelope", 0x2709, "line"),
+    Symbol("pencil", 0x270F, "line"),
+    Symbol("nib", 0x2712, "hole"),
+    Symbol("keyboard", 0x2328, "line"),
+    Symbol("warning", 0x26A0, "line"),
+    Symbol("atom", 0x269B, "line"),
+    Symbol("urn", 0x26B1, "line"),
+    Symbol("coffin", 0x26B0, "line"),
+    Symbol("coin", 0x26C0, "line"),
+    Symbol("drum", 0x26C3, "line"),
+    Symbol("reel", 0x2707, "line"),
+    Symbol("victory", 0x270C, "line"),
+    Symbol("hand", 0x261B, "hole"),
+    Symbol("radiation", 0x2622, "line"),
+    Symbol("biohazard", 0x2623),
+    Symbol("peace", 0x262E, "line"),
+    Symbol("wheel", 0x2638),
+    Symbol("snowman", 0x2603, "line"),
+    Symbol("moon", 0x263D, "line"),
+    Symbol("king", 0x265A, "hole"),
+    Symbol("queen", 0x265B, "hole"),
+    Symbol("rook", 0x265C, "hole"),
+    Symbol("bishop", 0x265D, "hole"),
+    Symbol("pawn", 0x265F, "hole"),
+    Symbol("spade", 0x2660),
+    Symbol("club", 0x2663),
+    Symbol("die", 0x2684, "line"),
+    Symbol("hammers", 0x2692),
+    Symbol("alembic", 0x2697),
+    Symbol("scales", 0x2696, "line"),
+    Symbol("swords", 0x2694),
+    Symbol("wheelchair", 0x267F),
+    Symbol("lily", 0x269C),
+    Symbol("tulip", 0x2698),
+    Symbol("house", 0x2302, "line"),
+    Symbol("knot", 0x2318),
+    Symbol("leaf", 0x2767),
+    Symbol("vine", 0x2766),
+    Symbol("steam", 0x2668, "line"),
+    Symbol("benzene", 0x232C, "line"),
+    Symbol("nut", 0x23E3, "line"),
+    Symbol("arrow", 0x27A1),
+    Symbol("tick", 0x2714),
+    Symbol("burst", 0x2739),
+    Symbol("spark", 0x2738),
+    Symbol("maltese", 0x2720),
+    Symbol("asterisk", 0x2731),
+    Symbol("quatrefoil", 0x2724),
+    Symbol("medal", 0x272A, "hole"),
+    Symbol("daisy", 0x2741, "line"),
+    Symbol("rosette", 0x2742, "line"),
+    Symbol("card", 0x1F0A0, "line"),
+)
 
 
 def pascal_look(class_id: int) -> Look:
     """Classes of a fold are a fifth of the colour circle apart and differ in texture; so do neighbours in hue."""
     fold, place = divmod(class_id - 1, 5)
     return Look(place / 5 + fold / 20, TEXTURES[(place + fold) % len(TEXTURES)], dark=(place + fold) % 2 == 0)
+
+
+def coco_look(class_id: int) -> Look:
+    """The 20 classes of a fold share out five textures and, for each, four hues; no look comes twice."""
+    place, fold = divmod(class_id - 1, FOLDS)
+    group, kind = divmod(place, len(TEXTURES))
+    return Look((group / 4 + fold / 16 + kind / 20) % 1, TEXTURES[kind], dark=(group + fold) % 2 == 0)
+
+
+def category(class_id: int) -> int:
+    """COCO category id of a class: with gaps, as in the real annotations."""
+    return class_id + (class_id - 1) // 8
 
 
 @dataclass(frozen=True)
@@ -112,6 +188,20 @@ def pascal_plans(split: str, count: int, seed: int) -> list[Plan]:
     return _plans(names, len(PASCAL_SYMBOLS), PASCAL_LONG, (seed, 0, part))
 
 
+def coco_plans(split: str, count: int, seed: int) -> list[Plan]:
+    """Plans of the COCO part: split "trn" or "val"; a class may stand in a picture twice."""
+    part = 1 + ("trn", "val").index(split)
+    # Numbers have gaps and differ between the parts, as in the real set.
+    names = (f"COCO_{COCO_SPLITS[part - 1]}_{100_000 * part + 7 * n:012d}" for n in range(1, count + 1))
+    plans = _plans(names, len(COCO_SYMBOLS), COCO_LONG, (seed, 1, part))
+    r = np.random.RandomState((seed, 2, part))
+    twice = r.random_sample(count) < TWICE
+    return [
+        replace(plan, class_ids=(*plan.class_ids, plan.class_ids[0])) if two else plan
+        for plan, two in zip(plans, twice, strict=True)
+    ]
+
+
 def void_line(owner: np.ndarray) -> np.ndarray:
     """Pixels (H, W) bool with a neighbour, one of eight, that belongs to another sticker or to none."""
     height, width = owner.shape
@@ -134,63 +224,115 @@ def scene_of(plan: Plan, symbols: tuple[Symbol, ...]) -> Scene:
     return arrange(plan.shape, table, list(plan.class_ids), np.random.RandomState((*plan.key, 0)))
 
 
-def _draw_pascal(plan: Plan, root: Path) -> list[int]:
+def _draw_pascal(home: Path, plan: Plan) -> list[int]:
     """Draws one picture and its mask; returns the classes the mask shows, ascending."""
     scene = scene_of(plan, PASCAL_SYMBOLS)
     looks = {c: pascal_look(c) for c in plan.class_ids}
     picture = paint(scene, looks, np.random.RandomState((*plan.key, 1)))
     mask = np.where(void_line(scene.owner), np.uint8(VOID), class_mask(scene))
-    Image.fromarray(picture).save(root / "JPEGImages" / f"{plan.name}.jpg", quality=QUALITY)
-    Image.fromarray(mask).save(root / "SegmentationClassAug" / f"{plan.name}.png")
+    Image.fromarray(picture).save(home / "JPEGImages" / f"{plan.name}.jpg", quality=QUALITY)
+    Image.fromarray(mask).save(home / "SegmentationClassAug" / f"{plan.name}.png")
     return [int(c) for c in np.unique(mask) if c not in (0, VOID)]
+
+
+def _draw_coco(folder: Path, plan: Plan) -> list[dict]:
+    """Draws one picture; returns what instances_*.json says of its objects, from the back to the front."""
+    from pycocotools import mask as coco
+
+    scene = scene_of(plan, COCO_SYMBOLS)
+    looks = {c: coco_look(c) for c in plan.class_ids}
+    picture = paint(scene, looks, np.random.RandomState((*plan.key, 1)))
+    Image.fromarray(picture).save(folder / f"{plan.name}.jpg", quality=QUALITY)
+    found = []
+    for n, sticker in enumerate(scene.stickers, start=1):
+        runs = coco.encode(np.asfortranarray(scene.owner == n, np.uint8))
+        found.append(
+            {
+                "category_id": category(sticker.class_id),
+                "iscrowd": 0,
+                "segmentation": {"size": list(scene.shape), "counts": runs["counts"].decode("ascii")},
+                "area": int(coco.area(runs)),
+                "bbox": [float(edge) for edge in coco.toBbox(runs)],
+            }
+        )
+    return found
 
 
 # ------------------------------------------------------------------------------------------------- whole benchmarks
 
 
-class _Crew:
-    """Runs draw(plan, folder) for many plans, in order, on all cores, with one progress bar for everything."""
-
-    def __init__(self, total: int, workers: int):
-        self.bar = tqdm(total=total, desc="drawing the tiny benchmark", unit="picture", leave=False)
-        spawn = multiprocessing.get_context("spawn")  # safe beside the threads of torch
-        self.pool = ProcessPoolExecutor(workers, mp_context=spawn) if workers > 1 else None
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        if self.pool is not None:
-            self.pool.shutdown(cancel_futures=True)
-        self.bar.close()
-
-    def draw(self, draw, plans: list[Plan], folder: Path) -> list:
-        folders = [folder] * len(plans)
-        run = map(draw, plans, folders) if self.pool is None else self.pool.map(draw, plans, folders, chunksize=8)
-        results = []
-        for result in run:
-            results.append(result)
-            self.bar.update()
-        return results
-
-
-def _write_pascal(root: Path, sizes: tuple[int, int], seed: int, crew: _Crew) -> None:
+def _write_pascal(root: Path, sizes: tuple[int, int], seed: int, workers: int | None) -> None:
     home = root / "VOC2012"
     for folder in ("JPEGImages", "SegmentationClassAug"):
         (home / folder).mkdir(parents=True)
     (home / "classes.txt").write_text("".join(f"{s.name}\n" for s in PASCAL_SYMBOLS), encoding="utf-8")
-    for split, count in zip(("trn", "val"), sizes, strict=True):
-        plans = pascal_plans(split, count, seed)
-        shown = dict(zip((p.name for p in plans), crew.draw(_draw_pascal, plans, home), strict=True))
-        entries = [(name, c) for name, classes in shown.items() for c in classes]
-        if split == "trn":
-            entries.sort(key=lambda entry: entry[1])  # as in the published lists: by class in trn, by image in val
-        folder = root / "splits" / "pascal" / split
-        folder.mkdir(parents=True)
-        for fold in range(FOLDS):
-            own = fold_classes("pascal", fold, "val")
-            lines = [f"{name}__{c:02d}\n" for name, c in entries if c in own]
-            (folder / f"fold{fold}.txt").write_text("".join(lines), encoding="utf-8")
+    trn, val = (pascal_plans(split, count, seed) for split, count in zip(("trn", "val"), sizes, strict=True))
+    shown = spread(partial(_draw_pascal, home), trn + val, "drawing the Pascal pictures", "picture", workers)
+    entries = [(plan.name, c) for plan, classes in zip(trn + val, shown, strict=True) for c in classes]
+    # As in the published lists: by class in trn, by image in val.
+    in_trn = {plan.name for plan in trn}
+    _write_pascal_lists(root, "trn", sorted((e for e in entries if e[0] in in_trn), key=lambda entry: entry[1]))
+    _write_pascal_lists(root, "val", [e for e in entries if e[0] not in in_trn])
+
+
+def _write_pascal_lists(root: Path, split: str, entries: list[tuple[str, int]]) -> None:
+    folder = root / "splits" / "pascal" / split
+    folder.mkdir(parents=True)
+    for fold in range(FOLDS):
+        own = fold_classes("pascal", fold, "val")  # in the trn lists too
+        lines = [f"{name}__{c:02d}\n" for name, c in entries if c in own]
+        (folder / f"fold{fold}.txt").write_text("".join(lines), encoding="utf-8")
+
+
+def _write_coco(root: Path, sizes: tuple[int, int], seed: int, workers: int | None) -> None:
+    home = root / "COCO2014"
+    (home / "annotations").mkdir(parents=True)
+    names = [symbol.name for symbol in COCO_SYMBOLS]
+    (home / "annotations" / "categories.json").write_text(json.dumps(names) + "\n", encoding="utf-8")
+    for split, part, count in zip(("trn", "val"), COCO_SPLITS, sizes, strict=True):
+        (home / part).mkdir()
+        plans = coco_plans(split, count, seed)
+        drawn = spread(partial(_draw_coco, home / part), plans, f"drawing the COCO {part} pictures", "picture", workers)
+        file = home / "annotations" / f"instances_{part}.json"
+        file.write_text(json.dumps(_instances(plans, drawn, part)) + "\n", encoding="utf-8")
+        rasterise(file, workers=workers)
+        images_of: dict[int, list[str]] = {c: [] for c in range(1, len(COCO_SYMBOLS) + 1)}
+        for plan in plans:
+            for c in sorted(set(plan.class_ids)):
+                images_of[c].append(f"{part}/{plan.name}.jpg")
+        _write_coco_lists(root, split, images_of)
+
+
+def _write_coco_lists(root: Path, split: str, images_of: dict[int, list[str]]) -> None:
+    folder = root / "splits" / "coco" / split
+    folder.mkdir(parents=True)
+    for fold in range(FOLDS):
+        own = fold_classes("coco", fold, split)
+        table = {c - 1: images if c in own else [] for c, images in images_of.items()}
+        (folder / f"fold{fold}.pkl").write_bytes(pickle.dumps(table, protocol=3))
+
+
+def _instances(plans: list[Plan], drawn: list[list[dict]], part: str) -> dict:
+    """What an instances_*.json holds, for pictures and the objects found in them."""
+    images = [
+        {"id": _number(plan), "file_name": f"{plan.name}.jpg", "height": plan.shape[0], "width": plan.shape[1]}
+        for plan in plans
+    ]
+    objects = [{"image_id": _number(plan), **one} for plan, found in zip(plans, drawn, strict=True) for one in found]
+    return {
+        "info": {"description": f"tiny benchmark, {part}", "version": str(VERSION)},
+        "licenses": [],
+        "images": images,
+        "annotations": [{"id": n, **one} for n, one in enumerate(objects, start=1)],
+        "categories": [
+            {"id": category(c), "name": symbol.name, "supercategory": "symbol"}
+            for c, symbol in enumerate(COCO_SYMBOLS, start=1)
+        ],
+    }
+
+
+def _number(plan: Plan) -> int:
+    return int(plan.name.rsplit("_", 1)[1])
 
 
 def _stamp(seed: int, pascal: tuple[int, int], coco: tuple[int, int]) -> dict:
@@ -239,12 +381,12 @@ def draw_tiny(
         raise InputError(f"{root} cannot be written ({error.strerror}); give --root a folder that can.") from error
     try:
         os.chmod(part, 0o755)
-        with _Crew(sum(pascal), workers or len(os.sched_getaffinity(0))) as crew:
-            _write_pascal(part, pascal, seed, crew)
+        _write_pascal(part, pascal, seed, workers)
+        _write_coco(part, coco, seed, workers)
         (part / STAMP).write_text(json.dumps(stamp) + "\n", encoding="utf-8")
         _put_in_place(part, root, stamp)
     except OSError as error:
-        raise InputError(f"{root} cannot be written ({error.strerror}); make room or give --root another folder.") from error
+        raise InputError(f"{root} cannot be written ({error}); make room or give --root another folder.") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return root
@@ -276,9 +418,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m ifsl.tiny", description="Draw the tiny benchmark.")
     parser.add_argument("--root", default="data/tiny", help="folder to draw into (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="another seed gives other pictures (default: %(default)s)")
+    parser.add_argument("--sheet", metavar="FILE.png", help="only draw a page that shows classes and pictures")
     options = parser.parse_args(arguments)
     try:
-        print(f"The tiny benchmark is in {draw_tiny(options.root, options.seed)}.")
+        if options.sheet is None:
+            print(f"The tiny benchmark is in {draw_tiny(options.root, options.seed)}.")
+        else:
+            from .contact_sheet import write_sheet
+
+            print(f"The contact sheet is {write_sheet(options.sheet, options.seed)}.")
     except InputError as error:
         print(error, file=sys.stderr)
         return 2

@@ -1,0 +1,45 @@
+"""One way to spread much small work over the cores, with a progress bar."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import TypeVar
+
+from tqdm.auto import tqdm
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+FEW = 48  # tasks that are done sooner here than other processes start
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def spread(
+    work: Callable[[Task], Result], tasks: Sequence[Task], label: str, unit: str, workers: int | None = None
+) -> list[Result]:
+    """[work(task) for task in tasks], in order, by `workers` processes (default: one a core), under a bar named label.
+
+    work must be a function of a module, because other processes import it. What it raises is raised here.
+    """
+    workers = workers or cores()
+    with tqdm(total=len(tasks), desc=label, unit=unit, leave=False) as bar:
+        if workers == 1 or len(tasks) < FEW:
+            return [_counted(work(task), bar) for task in tasks]
+        context = multiprocessing.get_context("spawn")  # a forked copy of a process with torch's threads may hang
+        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+            try:
+                return [_counted(result, bar) for result in pool.map(work, tasks, chunksize=8)]
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+
+
+def _counted(result: Result, bar: tqdm) -> Result:
+    bar.update()
+    return result
