@@ -11,18 +11,23 @@ from io import BytesIO
 
 import numpy as np
 import torch
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
-from .episodes import Episode, to_picture
+from .benchmarks import Benchmark
+from .episodes import Episode, read_pair, to_picture
 from .maps import VOID
 
 WAY_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00")
 """Ways 1 to 5, from the palette of Okabe & Ito (2008), which colour-blind people can tell apart."""
 BACKGROUND = "#8C8C8C"
 INK, QUIET = "#222222", "#666666"
+DARK, LIGHT = "#2B4C6F", "#E4E6E8"  # of what is no way
 LINE = 4.5  # half pixels, the outline of a mask
 
 WIDTH = 9.5  # inches, a notebook's column
@@ -229,3 +234,91 @@ def table(ax: Axes, left: float, top: float, names: Sequence[str], columns: dict
             write(ax, x, top + n * LABEL, cell, ha="right")
     for n, name in enumerate(names, start=1):
         class_label(ax, left, top + n * LABEL, n, name)
+
+
+# Benchmarks -----------------------------------------------------------------------------------------------------------
+
+
+def cut_out(picture: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """A square part of a picture round what is marked: (H, W, 3) uint8 and (H, W) bool to (side, side, 3) uint8."""
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    side = min(int(1.15 * max(np.ptp(rows), np.ptp(columns))) + 1, *inside.shape)
+    top = min(max((rows[0] + rows[-1] - side) // 2, 0), inside.shape[0] - side)
+    left = min(max((columns[0] + columns[-1] - side) // 2, 0), inside.shape[1] - side)
+    return picture[top : top + side, left : left + side]
+
+
+def class_pictures(bench: Benchmark) -> dict[int, np.ndarray]:
+    """{class id: a square cut-out (side, side, 3) uint8} of the split's classes.
+
+    Taken from the picture with the fewest other classes among the first ten of each.
+    """
+    pictures = {}
+    for c in bench.class_ids:
+        pairs = [read_pair(bench, image) for image in bench.images_of[c][:10]]
+        picture, mask = min(pairs, key=lambda pair: len(np.unique(pair[1])))
+        pictures[c] = cut_out(np.asarray(picture), mask == c)
+    return pictures
+
+
+def class_split(folds: Sequence[Sequence[int]], names: dict[int, str], pictures: dict[int, np.ndarray]) -> Picture:
+    """Which classes each fold tests.
+
+    folds: the test classes of each fold; names: {class id: name} of all; pictures: {class id: (H, W, 3) uint8}, drawn
+    over the columns; without them the columns bear only ids.
+    """
+    fig = Picture(figsize=(WIDTH, 3.1 if pictures else 1.9), dpi=DPI, layout="constrained")
+    ax = fig.add_subplot()
+    tested = np.array([[c in fold for c in names] for fold in folds])
+    ax.pcolormesh(tested, cmap=ListedColormap([LIGHT, DARK]), edgecolors="white", linewidth=1.5)
+    ax.set_yticks(np.arange(len(folds)) + 0.5, [f"fold {f}" for f in range(len(folds))])
+    ax.set(ylim=(len(folds), 0), xlim=(0, len(names)))
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    if pictures:
+        ax.set_xticks(np.arange(len(names)) + 0.5, [f"{name} {c}" for c, name in names.items()], rotation=60, ha="right")
+        ax.tick_params(axis="x", pad=0, labelrotation=60)
+        for label in ax.get_xticklabels():
+            label.set_rotation_mode("anchor")
+        for i, c in enumerate(names):
+            small = np.asarray(Image.fromarray(pictures[c]).resize((84, 84), Image.Resampling.BOX))
+            inset = ax.inset_axes((i + 0.04, -1.3, 0.92, 1.15), transform=ax.transData)
+            inset.imshow(small)
+            inset.set_axis_off()
+    else:
+        ids = [c for c in names if c == 1 or c % 10 == 0]
+        ax.set_xticks([c - 0.5 for c in ids], ids)
+        ax.set_xlabel("class id")
+    handles = [Patch(color=DARK, label="tested: never seen in training"), Patch(color=LIGHT, label="trained on")]
+    fig.legend(handles=handles, loc="outside upper right", ncols=2, frameon=False, fontsize=9)
+    return fig
+
+
+def presence_counts(counts: dict[int, Sequence[int]]) -> Picture:
+    """How many of an episode's ways the query shows.
+
+    counts: {N: for each episode the number of its N classes that the query shows}.
+    """
+    fig = Picture(figsize=(WIDTH, 0.42 * len(counts) + 1.2), dpi=DPI, layout="constrained")
+    ax = fig.add_subplot()
+    most = max(max(found) for found in counts.values())
+    colours = [BACKGROUND, *colormaps["cividis"](np.linspace(0.95, 0.15, max(most, 1)))]
+    for row, found in enumerate(counts.values()):
+        start = 0.0
+        for number_shown in range(most + 1):
+            share = 100 * np.mean(np.asarray(found) == number_shown)
+            ax.barh(row, share, 0.78, start, color=colours[number_shown], edgecolor="white")
+            if share >= 4:
+                dark = sum(to_rgb(colours[number_shown])) < 1.4
+                ax.text(start + share / 2, row, f"{share:.0f}", ha="center", va="center", color="white" if dark else INK)
+            start += share
+    ax.set_yticks(range(len(counts)), [f"{n}-way" for n in counts])
+    ax.set(xlim=(0, 100), ylim=(len(counts) - 0.5, -0.5), xlabel="share of the episodes (%)")
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    handles = [Patch(color=colour, label=str(i)) for i, colour in enumerate(colours)]
+    fig.legend(
+        handles=handles, title="classes of the episode that the query shows", loc="outside upper center",
+        ncols=most + 1, frameon=False,
+    )
+    return fig

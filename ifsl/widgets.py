@@ -1,0 +1,57 @@
+"""Pictures that answer to sliders and clicks (all chapters). They need a running kernel; figures.py draws what they show.
+
+A widget keeps its picture in an `ipywidgets.Image`, so that moving a slider changes pixels and writes no output.
+"""
+
+from collections.abc import Callable
+
+import ipywidgets
+
+from .benchmarks import Benchmark
+from .errors import InputError
+from .figures import Picture, show
+
+
+def slider(name: str, value: int, low: int, high: int) -> ipywidgets.IntSlider:
+    """A slider over whole numbers that speaks when it is let go."""
+    return ipywidgets.IntSlider(value, low, high, description=name, continuous_update=False)
+
+
+class Screen(ipywidgets.VBox):
+    """A picture under its controls; `draw(**values)` makes the figure, again each time a control changes.
+
+    controls: {argument of `draw`: control}. An `InputError` of `draw` stands as a sentence over the last good picture.
+    """
+
+    def __init__(self, draw: Callable[..., Picture], controls: dict[str, ipywidgets.ValueWidget]):
+        self.draw, self.controls = draw, controls
+        self.picture = ipywidgets.Image(layout={"max_width": "100%", "align_self": "flex-start"})
+        self.note = ipywidgets.Label()
+        row = ipywidgets.HBox(list(controls.values()), layout={"flex_flow": "row wrap"})
+        super().__init__([row, self.note, self.picture])
+        for control in controls.values():
+            control.observe(self.redraw, names="value")
+        self.redraw()
+
+    def redraw(self, _change=None) -> None:
+        try:
+            fig = self.draw(**{name: control.value for name, control in self.controls.items()})
+        except InputError as error:
+            self.note.value = str(error)
+            return
+        self.note.value = ""
+        with self.picture.hold_sync():
+            self.picture.format, self.picture.value = fig.encode()
+
+
+def explore_episodes(bench: Benchmark, way: int = 2, shot: int = 1, index: int = 0, size: int = 272) -> Screen:
+    """Any test episode of a benchmark: sliders for way, shot and index."""
+    most = min(5, len(bench.class_ids))
+    return Screen(
+        lambda way, shot, index: show(bench.episode(index, way, shot, size)),
+        {
+            "way": slider("way N", min(way, most), 1, most),
+            "shot": slider("shot K", shot, 1, 5),
+            "index": slider("episode", index, 0, 999),
+        },
+    )
