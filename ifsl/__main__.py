@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from .errors import InputError
-from .settings import BACKBONES, BENCHMARKS, METHODS, PRECISIONS, Settings
+from .settings import BACKBONES, BENCHMARKS, METHODS, PRECISIONS, Settings, check_folder, first_process
 
 UNTRAINED = "untrained"
 
@@ -129,9 +129,13 @@ def sentence(error: InputError) -> str:
 
 def fit(settings: Settings, resume: bool) -> None:
     """Train, and say what came of it."""
+    if first_process():
+        check_folder(settings.folder, resume)  # before the imports, which take seconds
     from .training import read_curve, train
 
     folder = train(settings, resume)
+    if not first_process():
+        return
     column, name = ("val_er", "ER") if settings.weak else ("val_miou", "mIoU")
     best = max((row for row in read_curve(folder / "metrics.csv") if row[column]), key=lambda row: float(row[column]))
     print(f"Best {name} in validation: {float(best[column]):.2f} % at step {best['step']}. All is in {folder}.")

@@ -3,6 +3,7 @@
 The defaults are those of the published system; a setting has the name of its option on the command line.
 """
 
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 
@@ -101,3 +102,17 @@ class Settings:
     def plain(self) -> dict[str, str | int | float | bool | None]:
         """The settings as a plain dict, to be kept in a checkpoint."""
         return asdict(self)
+
+
+def first_process() -> bool:
+    """Whether this process looks after the folder: the first, of those that Lightning, torchrun or SLURM started."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+
+
+def check_folder(folder: Path, resume: bool) -> None:
+    """Raise `InputError` if the log folder holds a run that is not to be resumed, or none that is."""
+    used = folder.is_dir() and any(folder.iterdir())
+    if used and not resume:
+        raise InputError(f"{folder} holds a run already; give resume to go on with it, or another logpath.")
+    if resume and not used:
+        raise InputError(f"There is no run in {folder} to resume; look at logpath, or leave out resume.")

@@ -35,13 +35,14 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from .benchmarks import Benchmark
+from .checkpoints import trained_state
 from .episodes import EpochSampler, TestEpisodes, TrainEpisodes, loader
 from .errors import InputError
 from .learners import build_model
 from .learners.learner import Features, Learner
 from .maps import Maps, segment, strong_loss, weak_loss
 from .metrics import ExactRatio, MeanIoU
-from .settings import PRECISIONS, Settings
+from .settings import PRECISIONS, Settings, check_folder, first_process
 
 LOG_EVERY = 10
 """Steps between two rows of metrics.csv."""
@@ -64,7 +65,7 @@ def train(settings: Settings, resume: bool = False) -> Path:
     """
     folder, last = settings.folder, settings.folder / "last.ckpt"
     if first_process():
-        prepare(folder, resume)
+        check_folder(folder, resume)
     if resume and last.is_file():
         check_same(settings, last)
     root = {"root": settings.datapath, "fold": settings.fold, "lists": settings.lists}
@@ -80,7 +81,7 @@ def train(settings: Settings, resume: bool = False) -> Path:
         learner.image_size = settings.size
     module = Training(learner, settings, trn, val)
     trainer = build_trainer(settings, module, trn)
-    if trainer.is_global_zero:
+    if first_process():
         write_text(folder / "settings.json", json.dumps(settings.plain(), indent=1))
     with quiet(), interrupts():
         trainer.fit(module, ckpt_path=last if resume and last.is_file() else None)
@@ -126,6 +127,9 @@ class Training(lightning.LightningModule):
         return loss
 
     def on_validation_epoch_start(self) -> None:
+        if self.trainer.world_size > 1 and not self.learner.frozen:
+            for buffer in self.learner.buffers():  # batch norm's statistics: each process has gathered its own
+                torch.distributed.broadcast(buffer, 0)
         self.er.reset()
         self.miou.reset()
 
@@ -178,10 +182,10 @@ class Training(lightning.LightningModule):
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.trainer.max_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    # What a checkpoint holds: the learner under its published names, less what the ImageNet weights give again
+    # What a checkpoint holds: the learner under its published names, without ImageNet weights that nothing has changed
 
     def state_dict(self, *_, **__) -> dict[str, Tensor]:
-        return trained_state(self.learner, self.settings.pretrained)
+        return trained_state(self.learner) if self.settings.pretrained else self.learner.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Tensor], strict: bool = True, assign: bool = False):
         missing = self.state_dict().keys() ^ state_dict.keys()
@@ -194,13 +198,6 @@ class Training(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         episodes = self.settings.bsz * self.trainer.world_size
         checkpoint["settings"] = self.settings.plain() | {"size": self.learner.image_size, "episodes_a_step": episodes}
-
-
-def trained_state(learner: Learner, pretrained: bool) -> dict[str, Tensor]:
-    """The learner's tensors by name, without those of a frozen pretrained backbone (100 MB of a ResNet-50's 105)."""
-    frozen = {module for part in learner.frozen_modules() for module in part.modules()} if pretrained else set()
-    names = {name for name, module in learner.named_modules() if module in frozen}
-    return {name: value for name, value in learner.state_dict().items() if name.rpartition(".")[0] not in names}
 
 
 def recipe(settings: Settings, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
@@ -470,26 +467,6 @@ class WholeFiles(TorchCheckpointIO):
 # Files, processes, interruptions --------------------------------------------------------------------------------------
 
 
-def first_process() -> bool:
-    """Whether this process looks after the folder: the first, of those that Lightning, torchrun or SLURM started."""
-    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
-
-
-def prepare(folder: Path, resume: bool) -> None:
-    """Make the log folder; raises `InputError` if it holds a run that is not to be resumed, or none that is."""
-    used = folder.is_dir() and any(folder.iterdir())
-    if used and not resume:
-        raise InputError(f"{folder} holds a run already; give resume to go on with it, or another logpath.")
-    if resume and not folder.is_dir():
-        raise InputError(f"There is no run in {folder} to resume; look at logpath, or leave out resume.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"The log folder {folder} cannot be made ({error}); run in a folder you may write to."
-        ) from error
-
-
 def read_checkpoint(path: str | Path) -> dict:
     """A checkpoint of `train`, on the CPU; raises `InputError` for a file that is none."""
     try:
@@ -523,10 +500,16 @@ def check_same(settings: Settings, last: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all, in a folder that is made for it; raises `InputError` where that cannot be."""
     part = path.with_name(f"{path.name}.part")
-    part.write_text(text + "\n", encoding="utf-8")
-    os.replace(part, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text + "\n", encoding="utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written ({error.strerror}); run where you may write, with room to."
+        ) from error
 
 
 @contextmanager
