@@ -1,4 +1,4 @@
-"""One page that shows the tiny benchmark: every class by fold, and pictures with their masks (python -m ifsl.tiny --sheet)."""
+"""One page that shows the tiny benchmark: classes by fold, pictures with masks (python -m ifsl.tiny --sheet)."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ PASCAL_TILE, COCO_TILE = 118, 59
 CAPTION = 20
 PAPER, INK, PALE = (252, 251, 248), (45, 48, 56), (120, 124, 134)
 WAYS = ((230, 159, 0), (86, 180, 233), (0, 158, 115))  # Okabe and Ito, as everywhere in the course
-SHOWN = 3, 3  # columns and rows of pictures
-COLOURS = 255  # of the file: a palette keeps it small
+SHOWN = 2, 4  # columns and rows of pictures
+COLOURS = 256  # of the file: a palette keeps it small
 
 
 def _type(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
@@ -53,10 +53,11 @@ def class_tile(symbol: Symbol, look: Look, side: int, seed: int) -> Image.Image:
 
 
 def overlay(picture: np.ndarray, scene: Scene) -> np.ndarray:
-    """The picture (H, W, 3) with each sticker in the colour of its way and the void line in white."""
-    out = picture * 0.45 + 0.55 * 255  # what is no object, paler
+    """The picture (H, W, 3) in grey, each sticker in the colour of its way, the void line white."""
+    grey = picture.mean(2, keepdims=True)
+    out = np.repeat(0.3 * grey + 0.7 * 255, 3, axis=2)
     for n, way in enumerate(WAYS, start=1):
-        out[scene.owner == n] = 0.38 * picture[scene.owner == n] + 0.62 * np.array(way)
+        out[scene.owner == n] = (0.3 * grey + 0.7 * np.array(way))[scene.owner == n]
     out[void_line(scene.owner)] = 255
     return out.astype(np.uint8)
 
@@ -77,8 +78,9 @@ def _classes(page, top: int, name: str, symbols: tuple[Symbol, ...], look, tile:
 
 def _chosen(seed: int, count: int) -> list[Plan]:
     """Plans of pictures that are wide and show two or three classes."""
-    wide = (p for p in pascal_plans("val", 200, seed) if 0.68 < p.shape[0] / p.shape[1] < 0.82 and len(p.class_ids) > 1)
-    return [plan for plan, _ in zip(wide, range(count), strict=False)]
+    plans = pascal_plans("val", 200, seed)
+    wide = [p for p in plans if 0.68 < p.shape[0] / p.shape[1] < 0.74 and len(p.class_ids) > 1]
+    return wide[:count]
 
 
 def _pictures(page: Image.Image, left: int, top: int, bottom: int, seed: int) -> None:
@@ -96,7 +98,8 @@ def _pictures(page: Image.Image, left: int, top: int, bottom: int, seed: int) ->
         scale = min(wide / plan.shape[1], high / plan.shape[0])
         size = round(plan.shape[1] * scale), round(plan.shape[0] * scale)
         for side, image in enumerate((picture, overlay(picture, scene))):
-            _paste(page, Image.fromarray(image).resize(size, Image.Resampling.LANCZOS), (x + side * (wide + GAP // 2), y), 8)
+            small = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
+            _paste(page, small, (x + side * (size[0] + GAP // 2), y), 8)
         for way, c in zip(WAYS, plan.class_ids, strict=False):
             pen.ellipse((x + 2, y + size[1] + 6, x + 13, y + size[1] + 17), fill=way)
             pen.text((x + 19, y + size[1] + 4), PASCAL_SYMBOLS[c - 1].name, font=text, fill=INK)
@@ -125,7 +128,9 @@ def write_sheet(file: str | Path, seed: int = 0) -> Path:
     file = Path(file)
     if file.suffix.lower() != ".png":
         raise InputError(f"{file} is no name of a PNG file; give --sheet a name that ends in .png.")
-    page = sheet(seed).quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.FLOYDSTEINBERG)
+    page = sheet(seed)
+    palette = page.quantize(COLOURS, method=Image.Quantize.MEDIANCUT)
+    page = page.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
     try:
         page.save(file, optimize=True)
     except OSError as error:

@@ -76,7 +76,7 @@ def _write_mask(task: MaskTask) -> None:
     for class_id, segmentation in task.objects:
         try:
             mask[_inside(segmentation, task.shape)] = class_id
-        except (ValueError, TypeError, KeyError, IndexError) as error:
+        except Exception as error:  # pycocotools raises bare Exception
             raise InputError(
                 f"An object of {task.target.stem} has a broken outline ({error}); fetch the annotation file again."
             ) from error
@@ -90,11 +90,13 @@ def _inside(segmentation: list | dict, shape: tuple[int, int]) -> np.ndarray:
     from pycocotools import mask as coco
 
     height, width = shape
+    if isinstance(segmentation, list) and any(len(polygon) < 6 for polygon in segmentation):
+        raise ValueError("a polygon has fewer than three corners")
     packed = isinstance(segmentation, dict) and not isinstance(segmentation["counts"], list)
     runs = segmentation if packed else coco.frPyObjects(segmentation, height, width)
     if isinstance(runs, list):
         runs = coco.merge(runs)
-    inside = coco.decode(runs).astype(bool)
+    inside = np.asarray(coco.decode([runs])[..., 0]).astype(bool)
     if inside.shape != shape:
         raise ValueError(f"it is {inside.shape[1]} x {inside.shape[0]} pixels, the image {width} x {height}")
     return inside

@@ -30,10 +30,10 @@ from .errors import InputError
 from .parallel import spread
 from .stickers import TEXTURES, Look, Scene, Symbol, arrange, paint
 
-VERSION = 2  # of the drawing: raised whenever a picture, mask or list would come out differently
+VERSION = 3  # of the drawing: raised whenever a picture, mask or list would come out differently
 STAMP = "tiny.json"
 PASCAL_SIZE = (1000, 300)  # pictures for training, for testing
-COCO_SIZE = (720, 320)
+COCO_SIZE = (640, 400)
 PASCAL_LONG = (256, 320)  # longer side of a picture, least and most, pixels
 COCO_LONG = (192, 256)
 ASPECT = (0.68, 1.0)  # shorter side over longer
@@ -265,7 +265,7 @@ def _write_pascal(root: Path, sizes: tuple[int, int], seed: int, workers: int | 
     home = root / "VOC2012"
     for folder in ("JPEGImages", "SegmentationClassAug"):
         (home / folder).mkdir(parents=True)
-    (home / "classes.txt").write_text("".join(f"{s.name}\n" for s in PASCAL_SYMBOLS), encoding="utf-8")
+    _write_names(home, PASCAL_SYMBOLS)
     trn, val = (pascal_plans(split, count, seed) for split, count in zip(("trn", "val"), sizes, strict=True))
     shown = spread(partial(_draw_pascal, home), trn + val, "drawing the Pascal pictures", "picture", workers)
     entries = [(plan.name, c) for plan, classes in zip(trn + val, shown, strict=True) for c in classes]
@@ -273,6 +273,10 @@ def _write_pascal(root: Path, sizes: tuple[int, int], seed: int, workers: int | 
     in_trn = {plan.name for plan in trn}
     _write_pascal_lists(root, "trn", sorted((e for e in entries if e[0] in in_trn), key=lambda entry: entry[1]))
     _write_pascal_lists(root, "val", [e for e in entries if e[0] not in in_trn])
+
+
+def _write_names(home: Path, symbols: tuple[Symbol, ...]) -> None:
+    (home / "classes.txt").write_text("".join(f"{symbol.name}\n" for symbol in symbols), encoding="utf-8")
 
 
 def _write_pascal_lists(root: Path, split: str, entries: list[tuple[str, int]]) -> None:
@@ -287,8 +291,7 @@ def _write_pascal_lists(root: Path, split: str, entries: list[tuple[str, int]]) 
 def _write_coco(root: Path, sizes: tuple[int, int], seed: int, workers: int | None) -> None:
     home = root / "COCO2014"
     (home / "annotations").mkdir(parents=True)
-    names = [symbol.name for symbol in COCO_SYMBOLS]
-    (home / "annotations" / "categories.json").write_text(json.dumps(names) + "\n", encoding="utf-8")
+    _write_names(home, COCO_SYMBOLS)
     for split, part, count in zip(("trn", "val"), COCO_SPLITS, sizes, strict=True):
         (home / part).mkdir()
         plans = coco_plans(split, count, seed)
@@ -341,18 +344,19 @@ def _stamp(seed: int, pascal: tuple[int, int], coco: tuple[int, int]) -> dict:
 
 def _read_stamp(root: Path) -> dict | None:
     """What a finished benchmark at root says it is; None where there is nothing yet. Raises `InputError`."""
-    if not os.path.lexists(root):
+    if not root.exists():
         return None
     if not root.is_dir():
         raise InputError(f"{root} is no folder; give --root another name.")
     try:
-        if (root / STAMP).is_file():
-            return json.loads((root / STAMP).read_text(encoding="utf-8"))
         if not any(root.iterdir()):
             return None
+        stamp = json.loads((root / STAMP).read_text(encoding="utf-8")) if (root / STAMP).is_file() else None
     except (OSError, ValueError) as error:
         raise InputError(f"{root} cannot be read ({error}); delete it or give --root another name.") from error
-    raise InputError(f"{root} holds files that are not the tiny benchmark; give --root an empty folder or a new name.")
+    if not isinstance(stamp, dict) or "version" not in stamp or "seed" not in stamp:
+        raise InputError(f"{root} holds something other than the tiny benchmark; give --root an empty or new folder.")
+    return stamp
 
 
 def draw_tiny(
@@ -368,15 +372,15 @@ def draw_tiny(
     It is drawn into a folder beside root that takes root's name when all is done. A benchmark of another version, seed
     or size is replaced. Raises `InputError` where root cannot be written or holds anything else.
     """
-    root = Path(root)
-    stamp = _stamp(seed, pascal, coco)
-    if _read_stamp(root) == stamp:
-        return root
     if not 0 <= seed < 2**32:
         raise InputError(f"There is no seed {seed}; give --seed a whole number from 0 to 4294967295.")
+    given, root = Path(root), Path(root).resolve()  # root may be a link to another disk
+    stamp = _stamp(seed, pascal, coco)
+    if _read_stamp(root) == stamp:
+        return given
     try:
-        root.absolute().parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.absolute().parent))
+        root.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
     except OSError as error:
         raise InputError(f"{root} cannot be written ({error.strerror}); give --root a folder that can.") from error
     try:
@@ -389,7 +393,7 @@ def draw_tiny(
         raise InputError(f"{root} cannot be written ({error}); make room or give --root another folder.") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return root
+    return given
 
 
 def _put_in_place(part: Path, root: Path, stamp: dict) -> None:
