@@ -48,7 +48,7 @@ class PANet(Learner):
         """(M, 3, S, S) images to one level of one (M, C, h, w): the last bottleneck."""
         return [self.backbone.pyramid(images)[-1][-1:]]
 
-    def encode_support(self, images: Tensor, masks: Tensor | None) -> Features:
+    def encode_support(self, images: Tensor, masks: Tensor) -> Features:
         """As the query; a pass of its own, so that batch norm sees two batches in training."""
         return self.encode_query(images)
 

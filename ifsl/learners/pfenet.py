@@ -26,7 +26,8 @@ BINS = (1, 2, 4, 8)
 class PFENet(Learner):
     """Maps on the grid of stride 8 (50 x 50 at 400 px). Each way stands alone; shots are averaged on the way in.
 
-    Without masks (weak) the whole support image stands for its class. `width` is the learner's number of channels.
+    Without masks (weak) the whole support image stands for its class, and the prior says which cells of the query look
+    like anything in it. `width` is the learner's number of channels.
     """
 
     method = "pfenet"
@@ -54,25 +55,21 @@ class PFENet(Learner):
         """The five parts of the backbone."""
         return [self.backbone0, self.backbone1, self.backbone2, self.backbone3, self.backbone4]
 
-    def maps(self, query: Tensor, supports: Tensor, masks: Tensor | None = None) -> Maps:
-        """As every learner's `maps`; without masks the whole support image is taken for its class."""
-        if masks is None:
-            self.check(query, supports, masks)
-            masks = supports.new_ones(supports.shape[:3] + supports.shape[-2:])
-        return super().maps(query, supports, masks)
-
     def encode_query(self, images: Tensor) -> Features:
         """(M, 3, S, S) images to the outputs of layer2, layer3 and layer4, after the ReLU, each (M, C, h, w)."""
-        return self.encode_support(images, None)
+        layer2, layer3 = self.middle(images)
+        return [[layer2], [layer3], [self.backbone4(layer3)]]
 
-    def encode_support(self, images: Tensor, masks: Tensor | None) -> Features:
-        """As the query, but layer4 sees only what lies under the masks (M, S, S), and so does who looks at it."""
-        layer2 = self.backbone2(self.backbone1(self.backbone0(images)))
-        layer3 = self.backbone3(layer2)
-        if masks is None:
-            return [[layer2], [layer3], [self.backbone4(layer3)]]
+    def encode_support(self, images: Tensor, masks: Tensor) -> Features:
+        """As the query, but the masks (M, S, S) cut out what layer4 sees, and what it says of that."""
+        layer2, layer3 = self.middle(images)
         masks = upsample(masks[:, None], layer3.shape[-2:])
         return [[layer2], [layer3], [self.backbone4(layer3 * masks) * masks]]
+
+    def middle(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(M, 3, S, S) images to the outputs of layer2 and layer3."""
+        layer2 = self.backbone2(self.backbone1(self.backbone0(images)))
+        return layer2, self.backbone3(layer2)
 
     def compare(self, query: Features, support: Features, masks: Tensor) -> Maps:
         """Query, mean support features of each class and its prior, merged to maps."""
