@@ -8,11 +8,10 @@ from ..backbones import IMAGE_SIZE, build_backbone
 from ..correlation import Features, pyramid
 from ..errors import InputError
 from ..maps import Maps, from_shots
-from .hsnet import Decoder
+from .blocks import Decoder, GroupNorm
 from .learner import Learner
 
 HEADS = 8
-GROUPS = 4
 SIDES = range(257, 513)
 """Image sides whose layer2 and layer3 end at 2 x 2 support cells."""
 
@@ -24,8 +23,8 @@ def convolve(x: Tensor, *convs: nn.Conv3d) -> list[Tensor]:
     for kind in dict.fromkeys(kinds):
         group = [conv for conv, its_kind in zip(convs, kinds, strict=True) if its_kind == kind]
         weight = torch.cat([conv.weight for conv in group])
-        bias = torch.cat([conv.weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias for conv in group])
-        out = F.conv3d(x, weight, bias, group[0].stride, group[0].padding)
+        biases = [conv.weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias for conv in group]
+        out = F.conv3d(x, weight, torch.cat(biases), group[0].stride, group[0].padding)
         outputs |= zip(group, out.split([conv.out_channels for conv in group], dim=1), strict=True)
     return [outputs[conv] for conv in convs]
 
@@ -48,13 +47,11 @@ class Attention(nn.Module):
         if kernel == stride == 1 and channels == out:
             self.short_cut = nn.Identity()
         else:
-            self.short_cut = nn.Sequential(
-                nn.Conv3d(channels, out, bias=False, **strided), nn.GroupNorm(GROUPS, out), nn.ReLU()
-            )
+            self.short_cut = nn.Sequential(nn.Conv3d(channels, out, bias=False, **strided), GroupNorm(out), nn.ReLU())
         self.agg = nn.Sequential(
-            nn.GroupNorm(GROUPS, half), nn.ReLU(), nn.Conv3d(half, out, 1, bias=False), nn.GroupNorm(GROUPS, out), nn.ReLU()
+            GroupNorm(half), nn.ReLU(), nn.Conv3d(half, out, 1, bias=False), GroupNorm(out), nn.ReLU()
         )
-        self.out_norm = nn.GroupNorm(GROUPS, out)
+        self.out_norm = GroupNorm(out)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """(G, C, Hq·Wq, Hs, Ws) and masks (G, S, S) or None to (G, C', Hq·Wq, Hs', Ws')."""
@@ -70,10 +67,9 @@ class Attention(nn.Module):
 
     def weights(self, q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
         """Attention weights (G, Hq·Wq, 8, Hs'·Ws', keys) of queries (G, C, Hq·Wq, Hs', Ws') over keys."""
-        logits = heads(q) @ heads(k).mT
-        if mask is not None:
-            keys = F.interpolate(mask[:, None], k.shape[-2:], mode="bilinear", align_corners=True).flatten(1)
-            logits = logits + (keys == 0)[:, None, None, None] * -1e9
+        keys = F.interpolate(mask[:, None], k.shape[-2:], mode="bilinear", align_corners=True).flatten(1)
+        outside = (keys == 0)[:, None, None, None]
+        logits = (heads(q) @ heads(k).mT).masked_fill(outside, -1e9)
         return logits.softmax(dim=-1)
 
 
@@ -89,11 +85,11 @@ class FeedForward(nn.Module):
         super().__init__()
         self.ff = nn.Sequential(
             nn.Conv3d(channels, channels // 2, 1, bias=False),
-            nn.GroupNorm(GROUPS, channels // 2),
+            GroupNorm(channels // 2),
             nn.ReLU(),
             nn.Conv3d(channels // 2, channels, 1, bias=False),
         )
-        self.out_norm = nn.GroupNorm(GROUPS, channels)
+        self.out_norm = GroupNorm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.out_norm(self.ff(x) + x)
