@@ -27,7 +27,7 @@ WAY_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00")
 """Ways 1 to 5, from the palette of Okabe & Ito (2008), which colour-blind people can tell apart."""
 BACKGROUND = "#8C8C8C"
 INK, QUIET = "#222222", "#666666"
-DARK, LIGHT = "#2B4C6F", "#E4E6E8"  # of what is no way
+DARK, SOFT, LIGHT = "#2B4C6F", "#9DB6CF", "#E4E6E8"  # of what is no way
 LINE = 4.5  # half pixels, the outline of a mask
 
 WIDTH = 9.5  # inches, a notebook's column
@@ -178,6 +178,7 @@ def percent(share: float | None) -> str:
 
 def canvas(across: float, down: float) -> tuple[Picture, Axes]:
     """A figure of a size in inches, and axes over all of it whose units are inches from the top left corner."""
+    across, down = round(across * DPI) / DPI, round(down * DPI) / DPI  # whole pixels
     fig = Picture(figsize=(across, down), dpi=DPI)
     ax = fig.add_axes((0, 0, 1, 1))
     ax.set(xlim=(0, across), ylim=(down, 0))
@@ -276,10 +277,9 @@ def class_split(folds: Sequence[Sequence[int]], names: dict[int, str], pictures:
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     if pictures:
-        ax.set_xticks(np.arange(len(names)) + 0.5, [f"{name} {c}" for c, name in names.items()], rotation=60, ha="right")
-        ax.tick_params(axis="x", pad=0, labelrotation=60)
-        for label in ax.get_xticklabels():
-            label.set_rotation_mode("anchor")
+        labels = [f"{name} {c}" for c, name in names.items()]
+        ax.set_xticks(np.arange(len(names)) + 0.5, labels, rotation=60, ha="right", rotation_mode="anchor")
+        ax.tick_params(axis="x", pad=0)
         for i, c in enumerate(names):
             small = np.asarray(Image.fromarray(pictures[c]).resize((84, 84), Image.Resampling.BOX))
             inset = ax.inset_axes((i + 0.04, -1.3, 0.92, 1.15), transform=ax.transData)
@@ -309,8 +309,8 @@ def presence_counts(counts: dict[int, Sequence[int]]) -> Picture:
             share = 100 * np.mean(np.asarray(found) == number_shown)
             ax.barh(row, share, 0.78, start, color=colours[number_shown], edgecolor="white")
             if share >= 4:
-                dark = sum(to_rgb(colours[number_shown])) < 1.4
-                ax.text(start + share / 2, row, f"{share:.0f}", ha="center", va="center", color="white" if dark else INK)
+                ink = "white" if sum(to_rgb(colours[number_shown])) < 1.4 else INK
+                ax.text(start + share / 2, row, f"{share:.0f}", ha="center", va="center", color=ink)
             start += share
     ax.set_yticks(range(len(counts)), [f"{n}-way" for n in counts])
     ax.set(xlim=(0, 100), ylim=(len(counts) - 0.5, -0.5), xlabel="share of the episodes (%)")
@@ -318,7 +318,31 @@ def presence_counts(counts: dict[int, Sequence[int]]) -> Picture:
     ax.tick_params(axis="y", length=0)
     handles = [Patch(color=colour, label=str(i)) for i, colour in enumerate(colours)]
     fig.legend(
-        handles=handles, title="classes of the episode that the query shows", loc="outside upper center",
-        ncols=most + 1, frameon=False,
+        handles=handles,
+        title="classes of the episode that the query shows",
+        loc="outside upper center",
+        ncols=most + 1,
+        frameon=False,
     )
+    return fig
+
+
+# Comparisons ----------------------------------------------------------------------------------------------------------
+
+
+def comparison(rows: dict[str, dict[str, tuple[float, float, float]]]) -> Picture:
+    """Bars for a few learners: {learner: {metric: (value, low, high)}}, all in %; a whisker spans low to high."""
+    metrics = list(next(iter(rows.values())))
+    fig = Picture(figsize=(WIDTH, 0.4 * len(rows) + 0.9), dpi=DPI, layout="constrained")
+    for ax, metric in zip(np.atleast_1d(fig.subplots(1, len(metrics), sharey=True)), metrics, strict=True):
+        for y, row in enumerate(rows.values()):
+            value, low, high = row[metric]
+            ax.barh(y, value, 0.62, color=SOFT)
+            if low < high:
+                ax.errorbar(value, y, xerr=[[value - low], [high - value]], color=INK, capsize=3, linewidth=1)
+            ax.text(max(value, high) + 2, y, f"{value:.1f}", va="center", color=INK)
+        ax.set_yticks(range(len(rows)), rows)
+        ax.set(xlim=(0, 112), ylim=(len(rows) - 0.5, -0.5), xlabel=f"{metric} (%)", xticks=range(0, 101, 20))
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.tick_params(axis="y", length=0)
     return fig

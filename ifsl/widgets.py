@@ -1,4 +1,4 @@
-"""Pictures that answer to sliders and clicks (all chapters). They need a running kernel; figures.py draws what they show.
+"""Pictures that answer to sliders and clicks (all chapters). They need a running kernel; figures.py draws for them.
 
 A widget keeps its picture in an `ipywidgets.Image`, so that moving a slider changes pixels and writes no output.
 """

@@ -1,0 +1,150 @@
+"""Figures are right and readable: what they say is true, nothing is cut off, no text lies on another."""
+
+import subprocess
+import sys
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+
+from ifsl import Benchmark, figures
+from ifsl.episodes import Episode
+
+
+@pytest.fixture(scope="module")
+def bench(tiny_root) -> Benchmark:
+    return Benchmark("pascal", tiny_root)
+
+
+def guess(ep: Episode) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """A half-right prediction: the truth moved aside, everything said to be there."""
+    return torch.ones_like(ep.presence)[None], [torch.roll(ep.query_mask, (20, 30), (0, 1))]
+
+
+def texts(fig: figures.Picture) -> list[str]:
+    return [text.get_text() for ax in fig.axes for text in ax.texts]
+
+
+def extents(fig: figures.Picture) -> dict[str, np.ndarray]:
+    """{text and place: pixel box x0 y0 x1 y1} of what a figure says, ticks and legends included, slants not."""
+    import matplotlib.text
+
+    fig.draw_without_rendering()
+    boxes = {}
+    for text in fig.findobj(matplotlib.text.Text):
+        if text.get_text().strip() and text.get_visible() and text.get_rotation() % 90 == 0:
+            box = text.get_window_extent()
+            boxes[f"{text.get_text()} at {box.x0:.0f},{box.y0:.0f}"] = box.extents
+    return boxes
+
+
+def assert_readable(fig: figures.Picture) -> None:
+    boxes = extents(fig)
+    width, height = fig.get_size_inches() * fig.dpi
+    assert boxes
+    for name, (x0, y0, x1, y1) in boxes.items():
+        assert x0 >= -0.5 and y0 >= -0.5 and x1 <= width + 0.5 and y1 <= height + 0.5, f"{name} is cut off"
+    for (one, a), (other, b) in combinations(boxes.items(), 2):
+        apart = a[2] <= b[0] + 1 or b[2] <= a[0] + 1 or a[3] <= b[1] + 1 or b[3] <= a[1] + 1
+        assert apart, f"{one} lies on {other}"
+
+
+def test_overlay_marks_what_is_marked_and_greys_the_rest() -> None:
+    picture = np.zeros((60, 80, 3), np.uint8) + np.array([200, 40, 90], np.uint8)
+    mask = np.zeros((60, 80), np.uint8)
+    mask[10:40, 10:40], mask[10:40, 50:70] = 2, 255
+    seen = figures.overlay(picture, mask, strength=0.5).astype(int)
+    assert (np.ptp(seen[50:], axis=2) == 0).all()  # outside: grey
+    colour = figures.rgb(figures.way_colour(2))
+    assert (seen[10, 10:40] == colour).all()  # the outline: the way's colour
+    assert np.abs(seen[25, 25] - (colour + picture[0, 0]) / 2).max() <= 1  # inside: half of each
+    assert (seen[10, 50:70] == 255).all()  # void: white
+
+
+def test_each_way_has_its_own_colour() -> None:
+    colours = [figures.way_colour(n) for n in range(6)]
+    assert len(set(colours)) == 6 and colours[1:] == list(figures.WAY_COLOURS)
+    assert np.ptp(figures.rgb(colours[0])) == 0  # the background is grey
+
+
+@pytest.mark.parametrize("predicted", [False, True])
+@pytest.mark.parametrize("shot", [1, 2, 3, 5])
+@pytest.mark.parametrize("way", [1, 2, 3, 4, 5])
+def test_show_is_readable(bench: Benchmark, way: int, shot: int, predicted: bool) -> None:
+    ep = bench.episode(way + shot, way, shot, 64)
+    fig = figures.show(ep, guess(ep) if predicted else None)
+    assert fig.get_figwidth() <= figures.WIDTH + 0.1
+    assert len(fig.axes[0].images) == way * shot + (3 if predicted else 2)
+    assert_readable(fig)
+
+
+def test_show_is_readable_with_long_names(bench: Benchmark) -> None:
+    ep = bench.episode(3, 5, 1, 64)
+    ep.class_names[:] = ["baseball glove", "traffic light", "hair drier", "potted plant", "tennis racket"]
+    assert_readable(figures.show(ep, guess(ep)))
+
+
+def test_show_tells_right_from_wrong(bench: Benchmark) -> None:
+    ep = next(ep for ep in (bench.episode(i, 2, 1, 64) for i in range(100)) if ep.presence.tolist() == [True, False])
+    perfect = texts(figures.show(ep, (ep.presence, ep.query_mask)))
+    assert perfect.count("yes ✓") == perfect.count("no ✓") == 1 and "100 %" in perfect and "–" in perfect
+    nothing = (torch.zeros(1, 2, dtype=torch.bool), [torch.zeros_like(ep.query_mask)])
+    wrong = texts(figures.show(ep, nothing))
+    assert wrong.count("no ✗") == wrong.count("no ✓") == 1 and "0 %" in wrong and "100 %" not in wrong
+    assert not any("✓" in text or "✗" in text for text in texts(figures.show(ep)))
+
+
+def test_iou() -> None:
+    a, b = np.array([1, 1, 0, 0], bool), np.array([0, 1, 1, 0], bool)
+    assert figures.iou(a, b) == pytest.approx(1 / 3)
+    assert figures.iou(~(a | True), ~(a | True)) is None
+
+
+def test_show_writes_a_number_on_each_way_of_the_masks(bench: Benchmark) -> None:
+    ep = next(ep for ep in (bench.episode(i, 3, 1, 64) for i in range(300)) if ep.presence.sum() == 2)
+    shown = [str(n) for n in range(1, 4) if ep.presence[n - 1]]
+    said = texts(figures.show(ep))
+    for n in ("1", "2", "3"):  # once beside the support, once in the table, once in the truth if it is there
+        assert said.count(n) == 2 + (n in shown)
+
+
+def test_class_split(tiny_root) -> None:
+    benches = [Benchmark("pascal", tiny_root, fold=f) for f in range(4)]
+    pictures = {c: picture for bench in benches for c, picture in figures.class_pictures(bench).items()}
+    assert list(pictures) == list(range(1, 21)) and all(p.shape[0] == p.shape[1] for p in pictures.values())
+    folds = [bench.class_ids for bench in benches]
+    fig = figures.class_split(folds, benches[0].class_names, pictures)
+    cells = fig.axes[0].collections[0].get_array()
+    assert cells.shape == (4, 20) and (cells.sum(axis=0) == 1).all()
+    assert [np.flatnonzero(row).tolist() for row in cells] == [[c - 1 for c in fold] for fold in folds]
+    assert_readable(fig)
+
+
+def test_presence_counts_add_up() -> None:
+    fig = figures.presence_counts({1: [0, 1, 1, 0], 2: [0, 1, 2, 2]})
+    rows: dict[float, float] = {}
+    for bar in fig.axes[0].patches:
+        rows[bar.get_y()] = rows.get(bar.get_y(), 0) + bar.get_width()
+    assert list(rows.values()) == [100, 100]
+    assert_readable(fig)
+
+
+def test_comparison_is_readable() -> None:
+    rows = {"trained": {"ER": (88.5, 83, 92), "mIoU": (45, 40, 50)}, "nothing": {"ER": (44, 44, 44), "mIoU": (0, 0, 0)}}
+    fig = figures.comparison(rows)
+    assert_readable(fig)
+    assert [text.get_text() for text in fig.axes[0].texts] == ["88.5", "44.0"]
+
+
+def test_a_figure_shows_itself_in_few_bytes(bench: Benchmark) -> None:
+    bundle = figures.show(bench.episode(1, 2, 1, 272))._repr_mimebundle_()
+    assert bundle["image/jpeg"].startswith(b"\xff\xd8") and len(bundle["image/jpeg"]) < 200_000
+    assert "0x" not in bundle["text/plain"]
+    chart = figures.presence_counts({1: [0, 1]})._repr_mimebundle_()
+    assert chart["image/png"].startswith(b"\x89PNG")
+
+
+def test_pyplot_is_not_needed() -> None:
+    code = "import sys, ifsl.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

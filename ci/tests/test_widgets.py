@@ -1,0 +1,53 @@
+"""Widgets answer without a browser: their pictures change with their controls, quickly, and errors are sentences."""
+
+import time
+
+import pytest
+import torch
+
+from ifsl import Benchmark, widgets
+
+
+@pytest.fixture(scope="module")
+def bench(tiny_root) -> Benchmark:
+    return Benchmark("pascal", tiny_root)
+
+
+def test_sliders_change_the_picture(bench: Benchmark) -> None:
+    screen = widgets.explore_episodes(bench, way=1, shot=1, index=3, size=64)
+    first = screen.picture.value
+    for name, value in (("way", 4), ("shot", 3), ("index", 8)):
+        before = screen.picture.value
+        screen.controls[name].value = value
+        assert screen.picture.value != before, f"moving {name} changes nothing"
+    for name, value in (("way", 1), ("shot", 1), ("index", 3)):
+        screen.controls[name].value = value
+    assert screen.picture.value == first
+
+
+def test_sliders_span_what_can_be_asked(bench: Benchmark) -> None:
+    controls = widgets.explore_episodes(bench, size=64).controls
+    assert [(controls[name].min, controls[name].max) for name in ("way", "shot", "index")] == [(1, 5), (1, 5), (0, 999)]
+
+
+def test_an_error_is_a_sentence_and_the_picture_stays(bench: Benchmark) -> None:
+    scarce = Benchmark("pascal", bench.root)
+    scarce.images_of = {c: images[:3] for c, images in scarce.images_of.items()}
+    screen = widgets.explore_episodes(scarce, way=1, shot=1, size=64)
+    before = screen.picture.value
+    screen.controls["shot"].value = 5
+    assert "too few for 5 shots" in screen.note.value and screen.picture.value == before
+    screen.controls["shot"].value = 2
+    assert screen.note.value == "" and screen.picture.value != before
+
+
+def test_the_largest_episode_is_redrawn_within_a_second(bench: Benchmark) -> None:
+    screen = widgets.explore_episodes(bench, way=5, shot=5)
+    threads, seconds = torch.get_num_threads(), []
+    torch.set_num_threads(1)  # threads that wait for each other count as work, too
+    for index in range(3):
+        start = time.process_time()  # not the wall: other tests run beside this one
+        screen.controls["index"].value = index + 1
+        seconds.append(time.process_time() - start)
+    torch.set_num_threads(threads)
+    assert min(seconds) < 1
