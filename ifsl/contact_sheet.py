@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .benchmarks import FOLDS, fold_classes
 from .errors import InputError
-from .stickers import Look, Scene, Symbol, background, cut_out, font_path, paint, paint_sticker
+from .stickers import Look, Scene, Symbol, background, cut_out, font_path, paint, paint_sticker, picture_of
 from .tiny import COCO_SYMBOLS, PASCAL_SYMBOLS, Plan, coco_look, pascal_look, pascal_plans, scene_of, void_line
 
 WIDTH = 1500  # of the page, pixels
@@ -48,8 +48,7 @@ def class_tile(symbol: Symbol, look: Look, side: int, seed: int) -> Image.Image:
     sticker = cut_out(symbol, (large, large), 0.70 * large, (large / 2, large / 2), r, turn=14)
     canvas = background((large, large), r, evening=0)
     paint_sticker(canvas, sticker, look, (-math.sqrt(0.5), -math.sqrt(0.5)), r)
-    picture = Image.fromarray((np.clip(canvas, 0, 1) * 255 + 0.5).astype(np.uint8))
-    return picture.resize((side, side), Image.Resampling.LANCZOS)
+    return Image.fromarray(picture_of(canvas)).resize((side, side), Image.Resampling.LANCZOS)
 
 
 def overlay(picture: np.ndarray, scene: Scene) -> np.ndarray:
@@ -123,14 +122,27 @@ def sheet(seed: int = 0) -> Image.Image:
     return page
 
 
+def _palette(page: Image.Image) -> Image.Image:
+    """A picture that holds the palette: median cut, then a few rounds of k-means (Pillow's own takes a minute)."""
+    start = page.quantize(COLOURS, method=Image.Quantize.MEDIANCUT)
+    sample = np.asarray(page, np.float32).reshape(-1, 3)[::31]
+    centres = np.array(start.getpalette()[: 3 * COLOURS], np.float32).reshape(-1, 3)
+    for _ in range(6):
+        nearest = np.argmin((centres**2).sum(1) - 2 * sample @ centres.T, axis=1)
+        members = np.bincount(nearest, minlength=len(centres))
+        sums = np.stack([np.bincount(nearest, sample[:, k], len(centres)) for k in range(3)], axis=1)
+        centres = np.where(members[:, None] > 0, sums / np.maximum(members, 1)[:, None], centres).astype(np.float32)
+    start.putpalette(np.rint(centres).astype(np.uint8).tobytes())
+    return start
+
+
 def write_sheet(file: str | Path, seed: int = 0) -> Path:
     """Writes the page to a PNG file; raises `InputError` where that cannot be done."""
     file = Path(file)
     if file.suffix.lower() != ".png":
         raise InputError(f"{file} is no name of a PNG file; give --sheet a name that ends in .png.")
     page = sheet(seed)
-    palette = page.quantize(COLOURS, method=Image.Quantize.MEDIANCUT)
-    page = page.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
+    page = page.quantize(palette=_palette(page), dither=Image.Dither.FLOYDSTEINBERG)
     try:
         page.save(file, optimize=True)
     except OSError as error:

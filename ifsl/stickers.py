@@ -260,7 +260,7 @@ def _enough(seen: int, sticker: Sticker, shape: tuple[int, int]) -> bool:
 
 
 def colour(light: float, chroma: float, hue: float) -> np.ndarray:
-    """OKLCH (light 0-1, chroma 0-0.3, hue in turns) -> sRGB (3,) float32 0-1, chroma lowered until it fits.
+    """OKLCH (light 0-1, chroma 0-0.3, hue in turns) -> sRGB (3, 1, 1) float32 0-1, chroma lowered until it fits.
 
     Equal steps of hue look about equally far apart in it, unlike in HSV. Source: B. Ottosson, "A perceptual color space
     for image processing", 2020.
@@ -286,12 +286,13 @@ def colour(light: float, chroma: float, hue: float) -> np.ndarray:
         )
         if (linear.min() >= -1e-3 and linear.max() <= 1.001) or chroma < 1e-3:
             linear = np.clip(linear, 0, 1)
-            return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055).astype(np.float32)
+            gamma = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+            return gamma.astype(np.float32)[:, None, None]
         chroma *= 0.94
 
 
 def tones(hue: float, dark: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """First tone, second tone, and the dark tone of inner lines, for a class's hue: sRGB (3,) each."""
+    """First tone, second tone, and the dark tone of inner lines, for a class's hue: sRGB (3, 1, 1) each."""
     light = 0.68 + 0.13 * math.cos(2 * math.pi * (hue - 0.29))  # yellow is light, blue and violet are deep
     second = light - 0.24 if dark else min(light + 0.22, 0.96)
     return colour(light, 0.19, hue), colour(second, 0.13 if dark else 0.09, hue), colour(0.28, 0.07, hue)
@@ -346,60 +347,60 @@ def _shift(cover: np.ndarray, down: float, right: float) -> np.ndarray:
 
 
 def _mix(canvas: np.ndarray, other: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """canvas (H, W, 3) and other (H, W, 3) or (3,), mixed by share (H, W)."""
-    return canvas + (other - canvas) * share[..., None]
+    """canvas and other, each (3, H, W) or (3, 1, 1), mixed by share (H, W): 0 is all canvas."""
+    return canvas + (other - canvas) * share
 
 
 def _window(sticker: Sticker, margin: int) -> tuple[slice, slice]:
-    """The part of the picture that a sticker and `margin` pixels round it take."""
+    """Rows and columns that a sticker and `margin` pixels round it take."""
     spans = (np.flatnonzero(sticker.cover.any(axis)) for axis in (1, 0))
     rows, columns = (slice(max(span[0] - margin, 0), span[-1] + 1 + margin) for span in spans)
     return rows, columns
 
 
 def paint_sticker(canvas: np.ndarray, sticker: Sticker, look: Look, sun: tuple[float, float], r) -> None:
-    """Paints one sticker on canvas (H, W, 3) in place. sun: (x, y), the unit vector towards the light."""
+    """Paints one sticker on canvas (3, H, W) in place. sun: (x, y), the unit vector towards the light."""
     size = sticker.size
     window = _window(sticker, int(0.12 * size) + 4)
     counts = (sticker.cover, sticker.body, sticker.lines)
     cover, body, lines = (count[window].astype(np.float32) / CELLS**2 for count in counts)
-    shape = cover.shape
+    below = canvas[:, *window]
     first, second, dark = tones(look.hue + r.uniform(-HUE_SPREAD, HUE_SPREAD), look.dark)
 
     shadow = _blur(_shift(cover, -sun[1] * 0.035 * size, -sun[0] * 0.035 * size), 0.03 * size)
-    under = _mix(canvas[window], canvas[window] * 0.35, 0.62 * shadow)
+    below[...] = _mix(below, 0.35 * below, 0.62 * shadow)
 
     period = 0.055 * size + 8
-    pattern = texture(look.texture, shape, sticker.degrees + r.uniform(20, 70), period * r.uniform(0.9, 1.1), r)
-    face = _mix(np.broadcast_to(first, (*shape, 3)), second, pattern)
+    pattern = texture(look.texture, cover.shape, sticker.degrees + r.uniform(20, 70), period * r.uniform(0.9, 1.1), r)
+    face = _mix(first, second, pattern)
     face = _mix(face, dark, 0.85 * lines)
     border = first + (1 - first) * 0.78
-    face = _mix(np.broadcast_to(border, (*shape, 3)), face, body)
+    face = _mix(border, face, body)
 
     edge_y, edge_x = np.gradient(_blur(cover, 0.018 * size + 0.6))
     pillow_y, pillow_x = np.gradient(_blur(cover, 0.07 * size))
     facing = -(edge_x * sun[0] + edge_y * sun[1]) * 0.018 * size * 0.55
     rounded = -(pillow_x * sun[0] + pillow_y * sun[1]) * 0.07 * size * 0.75
-    face = face * (1 + np.clip(facing + rounded, -0.45, 0.45))[..., None]
+    face = face * (1 + np.clip(facing + rounded, -0.45, 0.45))
     slope = 0.07 * size * 2.2
     gloss = np.exp(-((pillow_x * slope + 0.62 * sun[0]) ** 2 + (pillow_y * slope + 0.62 * sun[1]) ** 2) / 0.035)
-    face = _mix(face, np.ones(3, np.float32), 0.5 * gloss * body)
-    canvas[window] = _mix(under, face, cover)
+    face = _mix(face, np.float32(1), 0.5 * gloss * body)
+    below[...] = _mix(below, face, cover)
 
 
 def background(shape: tuple[int, int], r, evening: float = EVENING) -> np.ndarray:
-    """Soft coloured clouds (H, W, 3) float32, dark ones with the chance `evening`."""
+    """Soft coloured clouds (3, H, W) float32, dark ones with the chance `evening`."""
     hue, dark = r.rand(), r.rand() < evening
     light, chroma = (0.48, 0.055) if dark else (0.86, 0.05)
     light += r.uniform(-0.06, 0.05)
     low = colour(light - 0.07, chroma, hue + r.uniform(-0.12, 0.12))
     high = colour(min(light + 0.10, 0.97), chroma * 0.6, hue)
-    return _mix(np.broadcast_to(low, (*shape, 3)), high, clouds(shape, 0.4 * min(shape), r))
+    return _mix(low, high, clouds(shape, 0.4 * min(shape), r))
 
 
 def paint_clutter(canvas: np.ndarray, sun: tuple[float, float], r) -> None:
-    """Small pale shapes that belong to no class, on canvas (H, W, 3) in place."""
-    height, width = canvas.shape[:2]
+    """Small pale shapes that belong to no class, on canvas (3, H, W) in place."""
+    height, width = canvas.shape[1:]
     for _ in range(r.randint(*CLUTTER)):
         symbol = Symbol("clutter", int(r.choice(CLUTTER_CODES)))
         size = min(height, width) * r.uniform(0.06, 0.17)
@@ -409,8 +410,9 @@ def paint_clutter(canvas: np.ndarray, sun: tuple[float, float], r) -> None:
         window = _window(sticker, 8)
         cover = sticker.cover[window].astype(np.float32) / CELLS**2
         shade = _blur(_shift(cover, -3 * sun[1], -3 * sun[0]), 2.5)
-        under = _mix(canvas[window], canvas[window] * 0.5, 0.35 * shade)
-        canvas[window] = _mix(under, colour(r.uniform(0.45, 0.92), 0.03, r.rand()), 0.9 * cover)
+        below = canvas[:, *window]
+        below[...] = _mix(below, 0.5 * below, 0.35 * shade)
+        below[...] = _mix(below, colour(r.uniform(0.45, 0.92), 0.03, r.rand()), 0.9 * cover)
 
 
 def paint(scene: Scene, looks: dict[int, Look], r) -> np.ndarray:
@@ -425,4 +427,9 @@ def paint(scene: Scene, looks: dict[int, Look], r) -> np.ndarray:
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
     lamp = r.uniform(0.9, 1.06) + r.uniform(0.03, 0.12) * (x * sun[0] + y * sun[1])
     grain = r.standard_normal(scene.shape).astype(np.float32) * 0.008
-    return (np.clip(canvas * lamp[..., None] + grain[..., None], 0, 1) * 255 + 0.5).astype(np.uint8)
+    return picture_of(canvas * lamp + grain)
+
+
+def picture_of(canvas: np.ndarray) -> np.ndarray:
+    """canvas (3, H, W) float, 0-1, to (H, W, 3) uint8."""
+    return np.ascontiguousarray((np.clip(canvas, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0))
