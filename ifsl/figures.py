@@ -15,6 +15,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
@@ -94,14 +95,13 @@ def show(ep: Episode, prediction: tuple | None = None) -> Picture:
     predicted, and the intersection over union (IoU) of the two masks; a dash where neither marks a pixel.
     """
     way, shot = ep.masks.shape[:2]
-    truth, present = ep.query_mask.numpy(), ep.presence.tolist()
+    truth = ep.query_mask.numpy()
     panels = {"query": None, "truth": truth}
-    verdicts = {"in the query": [yes(p) for p in present]}
+    columns = {"in the query": [yes(p) for p in ep.presence.tolist()]}
     if prediction is not None:
         presence, guess = one_prediction(prediction)
         panels["prediction"] = guess
-        verdicts["predicted"] = [f"{yes(p)} {'✓' if p == t else '✗'}" for p, t in zip(presence, present, strict=True)]
-        verdicts["IoU"] = [percent(iou(guess == n, truth == n)) for n in range(1, way + 1)]
+        columns = verdicts(ep, presence, guess)
 
     thumb, boxes = layout(way, shot, len(panels), truth.shape[0] / truth.shape[1])
     left, under = boxes[0][0], max(top + height for _, top, _, height in boxes) + GAP
@@ -120,7 +120,7 @@ def show(ep: Episode, prediction: tuple | None = None) -> Picture:
         image(ax, box, ep.picture, mask)
         if mask is not None:
             number_ways(ax, box, mask)
-    table(ax, left, under, ep.class_names, verdicts)
+    table(ax, left, under, ep.class_names, columns)
     return fig
 
 
@@ -157,6 +157,16 @@ def one_prediction(prediction: tuple) -> tuple[list[bool], np.ndarray]:
     presence, mask = prediction
     mask = np.asarray(mask[0] if isinstance(mask, list) or mask.ndim == 3 else mask)
     return torch.as_tensor(presence).flatten().bool().tolist(), mask
+
+
+def verdicts(ep: Episode, presence: list[bool], guess: np.ndarray) -> dict[str, list[str]]:
+    """For each way, whether the query shows it, what was predicted, and how far the masks agree, as words."""
+    true, masks = ep.presence.tolist(), ep.query_mask.numpy()
+    return {
+        "in the query": [yes(t) for t in true],
+        "predicted": [f"{yes(p)} {'✓' if p == t else '✗'}" for p, t in zip(presence, true, strict=True)],
+        "IoU": [percent(iou(guess == n, masks == n)) for n in range(1, len(true) + 1)],
+    }
 
 
 def iou(predicted: np.ndarray, true: np.ndarray) -> float | None:
@@ -346,3 +356,101 @@ def comparison(rows: dict[str, dict[str, tuple[float, float, float]]]) -> Pictur
         ax.spines[["top", "right"]].set_visible(False)
         ax.tick_params(axis="y", length=0)
     return fig
+
+
+# Runs, sweeps, many episodes ------------------------------------------------------------------------------------------
+
+LINES = ("#332288", "#CC6677", "#117733", "#882255", "#999933", "#44AA99")
+"""What is no way but has to be told apart, such as learners: from the muted palette of Tol (2021)."""
+MARKERS = "osD^vX"
+
+
+def curves(runs: dict[str, list[dict[str, str]]], best: int | None = None) -> Picture:
+    """Loss, and ER and mIoU in validation, over the steps of training runs.
+
+    runs: {name: the rows of a metrics.csv, as `ifsl.training.read_curve` gives them}; best: a step to mark, such as
+    that of the best checkpoint.
+    """
+    fig = Picture(figsize=(WIDTH, 2.9), dpi=DPI, layout="constrained")
+    columns = {"loss": "training loss", "val_er": "validation ER (%)", "val_miou": "validation mIoU (%)"}
+    for ax, (column, label) in zip(fig.subplots(1, 3), columns.items(), strict=True):
+        for i, rows in enumerate(runs.values()):
+            points = np.array([(int(row["step"]), float(row[column])) for row in rows if row[column]]).reshape(-1, 2)
+            marker = "" if column == "loss" and len(points) > 2 else MARKERS[i % 6]
+            ax.plot(*points.T, color=LINES[i % 6], linewidth=1.3, marker=marker, markersize=4)
+        if best is not None:
+            ax.axvline(best, color=QUIET, linewidth=1, linestyle="--", zorder=0)
+        ax.set(xlabel="step", ylabel=label, ylim=(0, None if column == "loss" else 100))
+        ax.xaxis.get_major_locator().set_params(integer=True, nbins=5)
+        ax.spines[["top", "right"]].set_visible(False)
+    handles = [
+        Line2D([], [], color=LINES[i % 6], marker=MARKERS[i % 6], markersize=4, label=name)
+        for i, name in enumerate(runs)
+    ]
+    if best is not None:
+        handles.append(Line2D([], [], color=QUIET, linewidth=1, linestyle="--", label=f"best, step {best}"))
+    fig.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 6), frameon=False)
+    return fig
+
+
+def sweep(lines: dict[str, dict[int, dict[str, tuple[float, float, float]]]], label: str) -> Picture:
+    """Figures of learners over a whole number such as the way: {learner: {x: {metric: (value, low, high)}}}, in %.
+
+    A whisker spans low to high. The learners stand a little beside each other, so that no whisker hides another.
+    """
+    points = next(iter(lines.values()))
+    metrics, ticks = list(next(iter(points.values()))), sorted(set().union(*lines.values()))
+    narrow = min(np.diff(ticks), default=1)
+    fig = Picture(figsize=(WIDTH, 3.5), dpi=DPI, layout="constrained")
+    for ax, metric in zip(np.atleast_1d(fig.subplots(1, len(metrics))), metrics, strict=True):
+        for i, points in enumerate(lines.values()):
+            aside = 0.09 * narrow * (i - (len(lines) - 1) / 2)
+            value, low, high = np.array([points[x][metric] for x in sorted(points)]).T
+            style = {"color": LINES[i % 6], "marker": MARKERS[i % 6], "markersize": 5, "linewidth": 1.2, "capsize": 2}
+            ax.errorbar(np.array(sorted(points)) + aside, value, [value - low, high - value], **style)
+        ax.set(xlabel=label, ylabel=f"{metric} (%)", xticks=ticks, ylim=(0, 100))
+        ax.grid(axis="y", color=LIGHT)
+        ax.spines[["top", "right"]].set_visible(False)
+    handles = [
+        Line2D([], [], color=LINES[i % 6], marker=MARKERS[i % 6], markersize=5, label=name)
+        for i, name in enumerate(lines)
+    ]
+    fig.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False)
+    return fig
+
+
+def gallery(items: Sequence[tuple[str, Episode, tuple]]) -> Picture:
+    """Many predictions on one page, two a row: (title, episode, prediction as for `show`) each.
+
+    Of each episode stand here: a support of every way, the query's true mask and the predicted one, and for each class
+    whether the query shows it, what was predicted, and the IoU.
+    """
+    side = (WIDTH / 2 - GUTTER) / 3 - GAP  # of a picture
+    most = max(len(ep.class_names) for _, ep, _ in items)
+    down = 2 * LABEL + side + GAP + (most + 1) * LABEL + GUTTER / 2
+    fig, ax = canvas(WIDTH, -(-len(items) // 2) * down)
+    for i, (title, ep, prediction) in enumerate(items):
+        left, top = i % 2 * WIDTH / 2, i // 2 * down
+        heading(ax, left, top, title)
+        small_episode(ax, left, top + LABEL, side, ep, *one_prediction(prediction))
+    return fig
+
+
+def small_episode(
+    ax: Axes, left: float, top: float, side: float, ep: Episode, presence: list[bool], guess: np.ndarray
+) -> None:
+    """Supports, truth and prediction in a row of pictures not larger than `side` inches, the verdicts under them."""
+    truth, under = ep.query_mask.numpy(), top + LABEL
+    number_a_row = int(np.ceil(np.sqrt(len(presence))))
+    small = side / number_a_row
+    for n, (shots, masks) in enumerate(zip(ep.supports, ep.masks, strict=True)):
+        box = (left + n % number_a_row * small, under + n // number_a_row * small, small, small)
+        image(ax, box, to_picture(shots[0]), (n + 1) * masks[0].byte().numpy(), strength=0.15)
+    size = fit(side, side, truth.shape[0] / truth.shape[1])
+    places = [left + i * (side + GAP) for i in range(3)]
+    for x, name, mask in zip(places, ("support", "truth", "prediction"), (None, truth, guess), strict=True):
+        write(ax, x, top, name, color=QUIET, fontsize=8.5)
+        if mask is not None:
+            image(ax, (x, under, *size), ep.picture, mask)
+            number_ways(ax, (x, under, *size), mask)
+    table(ax, left, under + side + GAP, ep.class_names, verdicts(ep, presence, guess))
