@@ -4,12 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..backbones import IMAGE_SIZE, build_backbone
-from ..correlation import Features, pyramid
 from ..errors import InputError
-from ..maps import Maps, from_shots
-from .blocks import Decoder, GroupNorm
-from .learner import Learner
+from ..maps import upsample
+from .blocks import CorrelationLearner, Decoder, GroupNorm
+from .learner import Features
 
 HEADS = 8
 SIDES = range(257, 513)
@@ -53,8 +51,8 @@ class Attention(nn.Module):
         )
         self.out_norm = GroupNorm(out)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """(G, C, Hq·Wq, Hs, Ws) and masks (G, S, S) or None to (G, C', Hq·Wq, Hs', Ws')."""
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(G, C, Hq·Wq, Hs, Ws) and masks (G, S, S) to (G, C', Hq·Wq, Hs', Ws')."""
         convs = [self.qhead, self.khead, self.vhead]
         if isinstance(self.short_cut, nn.Identity):
             (q, k, v), shortcut = convolve(x, *convs), x
@@ -65,7 +63,7 @@ class Attention(nn.Module):
         attended = attended.transpose(2, 3).flatten(3).unflatten(2, q.shape[-2:]).movedim(-1, 1)
         return self.out_norm(self.agg(attended) + shortcut)
 
-    def weights(self, q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
+    def weights(self, q: Tensor, k: Tensor, mask: Tensor) -> Tensor:
         """Attention weights (G, Hq·Wq, 8, Hs'·Ws', keys) of queries (G, C, Hq·Wq, Hs', Ws') over keys."""
         keys = F.interpolate(mask[:, None], k.shape[-2:], mode="bilinear", align_corners=True).flatten(1)
         outside = (keys == 0)[:, None, None, None]
@@ -103,7 +101,7 @@ class AttentiveSqueezeLayer(nn.Module):
         self.attn = Attention(channels, out, kernel, stride, pool)
         self.ff = FeedForward(out)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         return self.ff(self.attn(x, mask))
 
 
@@ -120,7 +118,7 @@ class AttentiveSqueezeNetwork(Decoder):
         self.encoder_layer4to3 = nn.ModuleList([layer(128, 128, 1, 1), layer(128, 128, 2, 1)])
         self.encoder_layer3to2 = nn.ModuleList([layer(128, 128, 1, 1), layer(128, 128, 2, 1)])
 
-    def forward(self, correlations: list[Tensor], mask: Tensor | None) -> Tensor:
+    def forward(self, correlations: list[Tensor], mask: Tensor) -> Tensor:
         corr2, corr3, corr4 = correlations
         x4 = squeeze(self.encoder_layer4, corr4, mask).mean(dim=(-2, -1))
         x3 = add(squeeze(self.encoder_layer3, corr3, mask), x4)
@@ -130,7 +128,7 @@ class AttentiveSqueezeNetwork(Decoder):
         return self.decode(x2)
 
 
-def squeeze(layers: nn.ModuleList, x: Tensor, mask: Tensor | None) -> Tensor:
+def squeeze(layers: nn.ModuleList, x: Tensor, mask: Tensor) -> Tensor:
     """Run the layers: (G, C, Hq, Wq, Hs, Ws) to (G, C', Hq, Wq, Hs', Ws')."""
     grid = x.shape[2:4]
     x = x.flatten(2, 3)
@@ -141,10 +139,10 @@ def squeeze(layers: nn.ModuleList, x: Tensor, mask: Tensor | None) -> Tensor:
 
 def add(x: Tensor, coarse: Tensor) -> Tensor:
     """x (G, C, Hq, Wq, Hs, Ws) plus a coarser level (G, C, h, w), resized to the query grid, at every support cell."""
-    return x + F.interpolate(coarse, x.shape[2:4], mode="bilinear", align_corners=True)[..., None, None]
+    return x + upsample(coarse, x.shape[2:4])[..., None, None]
 
 
-class ASNet(Learner):
+class ASNet(CorrelationLearner):
     """Attentive squeeze network: Kang & Cho, *Integrative Few-Shot Learning for Classification and Segmentation*,
     CVPR 2022, https://arxiv.org/abs/2203.15712
 
@@ -155,20 +153,10 @@ class ASNet(Learner):
     """
 
     method = "asnet"
-
-    def __init__(self, backbone: str = "resnet50", pretrained: bool = False):
-        super().__init__()
-        self.backbone_name, self.image_size = backbone, IMAGE_SIZE[backbone]
-        self.backbone = build_backbone(backbone, pretrained)
-        self.learner = AttentiveSqueezeNetwork(self.backbone.depths)
-        self.freeze()
+    network = AttentiveSqueezeNetwork
 
     def encode_support(self, images: Tensor, masks: Tensor) -> Features:
         return pool(super().encode_support(images, masks))
-
-    def compare(self, query: Features, support: Features, masks: Tensor) -> Maps:
-        logits = self.learner(pyramid(query, support), masks.flatten(0, 2))
-        return from_shots(logits.log_softmax(dim=1).unflatten(0, masks.shape[:3]))
 
     def check(self, query: Tensor, supports: Tensor, masks: Tensor | None) -> None:
         super().check(query, supports, masks)

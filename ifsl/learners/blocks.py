@@ -1,13 +1,22 @@
-"""What HSNet and ASNet share: group normalisation, and the decoder (chapters 07 and 08).
+"""What HSNet and ASNet share: the way from features to maps, group normalisation, the decoder (chapters 07 and 08).
 
 Letters: G supports (B episodes x N ways x K shots), C channels, h w map size.
 """
+
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..backbones import IMAGE_SIZE, build_backbone
+from ..correlation import pyramid, unit
+from ..maps import Maps, from_shots
+from .learner import Features, Learner
+
 GROUPS = 4
+MEMORY = 2**28
+"""Bytes of correlations to hold at once where no gradient is asked for: 256 MB."""
 
 
 class GroupNorm(nn.GroupNorm):
@@ -68,3 +77,51 @@ class Decoder(nn.Module):
         x = self.decoder1(x)
         h, w = x.shape[-2:]
         return self.decoder2(F.interpolate(x, (2 * h, 2 * w), mode="bilinear", align_corners=True))
+
+
+class CorrelationLearner(Learner):
+    """A learner that squeezes correlations: HSNet, ASNet and HM differ in `network` and in the support's features.
+
+    `network` is built from the backbone's depths and turns three correlations (G, L, Hq, Wq, Hs, Ws) and support masks
+    (G, S, S) into logits (G, 2, h, w).
+    """
+
+    network: Callable[[tuple[int, ...]], nn.Module]
+
+    def __init__(self, backbone: str = "resnet50", pretrained: bool = False):
+        super().__init__()
+        self.backbone = build_backbone(backbone, pretrained)
+        self.backbone_name, self.image_size = backbone, IMAGE_SIZE[backbone]
+        self.learner = self.network(self.backbone.depths)
+        self.freeze()
+
+    def compare(self, query: Features, support: Features, masks: Tensor) -> Maps:
+        """Each support gives a map of its own; the shots' maps are merged."""
+        query, support, flat_masks = unit(query), unit(support), masks.flatten(0, 2)
+        size = len(flat_masks) if torch.is_grad_enabled() else supports_at_once(query, support)
+        logits = [
+            self.learner(pyramid(take(query, these), take(support, those)), flat_masks[those])
+            for these, those in portions(len(masks), len(flat_masks), size)
+        ]
+        return from_shots(torch.cat(logits).log_softmax(dim=1).unflatten(0, masks.shape[:3]))
+
+
+def supports_at_once(query: Features, support: Features) -> int:
+    """How many supports' correlations fit in `MEMORY` bytes; at least one."""
+    pairs = [(q[0, 0], s[0, 0]) for levels in zip(query, support, strict=True) for q, s in zip(*levels, strict=True)]
+    return max(1, MEMORY // (4 * sum(q.numel() * s.numel() for q, s in pairs)))
+
+
+def portions(queries: int, supports: int, size: int) -> Iterator[tuple[slice, slice]]:
+    """Which queries and which supports to compare at once: whole episodes of up to `size` supports, or parts of one."""
+    count = supports // queries
+    episodes = max(1, size // count)
+    for first in range(0, queries, episodes):
+        last = min(first + episodes, queries)
+        for start in range(first * count, last * count, size):
+            yield slice(first, last), slice(start, min(start + size, last * count))
+
+
+def take(features: Features, part: slice) -> Features:
+    """The pyramid of some of the images."""
+    return [[x[part] for x in level] for level in features]
