@@ -4,8 +4,10 @@ Source: Shaban et al., *One-Shot Learning for Semantic Segmentation*, BMVC 2017 
 *Feature Weighting and Boosting for Few-Shot Segmentation*, ICCV 2019 (COCO-20i); Kang & Cho, CVPR 2022 (the lists).
 """
 
+import os
 import pickle
 import re
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 FOLDS = 4
 SPLITS = ("trn", "val")
 CLASSES = {"pascal": 20, "coco": 80}
+DERIVED = "DERIVED"  # the file that marks a folder of lists made by `ifsl.download derive`
+GIVEN = "as given"
 
 # fmt: off
 PASCAL_NAMES = [
@@ -84,6 +88,9 @@ class Benchmark:
         self.images_of: dict[int, list[str]] = {c: [] for c in self.class_ids}
         for image, c in self.entries:
             self.images_of[c].append(image)
+        if self.source != GIVEN:  # lists derived from a part of the images may lack classes; published ones do not
+            self.images_of = {c: images for c, images in self.images_of.items() if images}
+            self.class_ids = list(self.images_of)
 
     def __repr__(self) -> str:
         return f"Benchmark({self.name!r}, root={str(self.root)!r}, fold={self.fold}, split={self.split!r})"
@@ -95,7 +102,7 @@ class Benchmark:
     @property
     def source(self) -> str:
         """Where the lists are from: "as given", or "derived, not the published lists"."""
-        return "derived, not the published lists" if (self.lists / "DERIVED").is_file() else "as given"
+        return "derived, not the published lists" if (self.lists / DERIVED).is_file() else GIVEN
 
     # Lists ------------------------------------------------------------------------------------------------------------
 
@@ -169,13 +176,42 @@ class Benchmark:
 
     def check_layout(self) -> None:
         """Raise `InputError` if the folders of images and masks are not where they belong: cheap, before a long run."""
-        nested = self.root / "VOCdevkit" / self.folder
-        if not (self.root / self.folder).is_dir() and nested.is_dir():
+        nested = next(self.root.glob(f"*/{self.folder}"), None)
+        if not (self.root / self.folder).is_dir() and nested is not None:
             raise InputError(f"{nested} lies one folder too deep; give {nested.parent} as the data path or move it up.")
         image = self.entries[0][0]
         for path, what in ((self.image_path(image).parent, "images"), (self.mask_path(image).parent, "masks")):
             if not path.is_dir():
-                raise InputError(f"The folder {path} of {what} is missing; see data/README.md for what goes where.")
+                raise InputError(f"The folder {path} of {what} is missing; {self.remedy(path)}.")
+
+    def check_files(self, images: Iterable[str]) -> None:
+        """Raise `InputError` if one of these images or its mask is not there: cheap, before a long run."""
+        gone = self.missing(images)
+        if gone:
+            others = f" and {len(gone) - 1:,} other files are" if len(gone) > 1 else " is"
+            raise InputError(f"{gone[0]}{others} missing, which the lists name; {self.remedy(gone[0].parent)}.")
+
+    def missing(self, images: Iterable[str]) -> list[Path]:
+        """The files of these images, pictures and masks, that are not there. Each folder is read once."""
+        there: dict[Path, set[str]] = {}
+        gone = []
+        for image in dict.fromkeys(images):
+            for path in (self.image_path(image), self.mask_path(image)):
+                if path.parent not in there:
+                    there[path.parent] = set(os.listdir(path.parent)) if path.parent.is_dir() else set()
+                if path.name not in there[path.parent]:
+                    gone.append(path)
+        return gone
+
+    def remedy(self, folder: Path) -> str:
+        """What to do where a folder of images or masks is missing or not complete."""
+        if self.root.name == "tiny":
+            return f"run `python -m ifsl.tiny --root {self.root}`"
+        if folder.parent.name == "annotations":
+            return f"run `python -m ifsl.download masks --root {self.root}`"
+        short = folder.name == "SegmentationClassAug" and folder.with_name("SegmentationClass").is_dir()
+        note = "SegmentationClass has too few masks and cannot take its place, " if short else ""
+        return f"{note}run `python -m ifsl.download {self.name} --root {self.root}` or see data/README.md"
 
     # Episodes: the two methods that let a reader write bench.draw(…); what they do is in episodes.py ------------------
 

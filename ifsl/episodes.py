@@ -55,6 +55,8 @@ def draw(
     ids = bench.class_ids
     if not is_int(index) or not 0 <= index < 2**32:
         raise InputError(f"index is {index!r}; give a whole number from 0.")
+    if len(ids) < 2:  # only lists derived from few images have so few
+        raise InputError(f"{bench.lists} has images of one class of fold {bench.fold}; derive lists from more images.")
     if not is_int(way) or not 1 <= way <= len(ids):
         raise InputError(f"way is {way!r}; this fold has {len(ids)} classes, give 1…{len(ids)}.")
     if not is_int(shot) or shot < 1:
@@ -186,7 +188,8 @@ def support_pair(bench: Benchmark, image: str, c: int, size: int) -> tuple[Tenso
 def read_pair(bench: Benchmark, image: str) -> tuple[Image.Image, np.ndarray]:
     """A picture (RGB) and its class-id mask (H, W) uint8; raises `InputError` if either is missing or unfit."""
     image_path, mask_path = bench.image_path(image), bench.mask_path(image)
-    picture, mask = read_picture(image_path), read_mask(mask_path, len(bench.class_names))
+    mask = read_mask(mask_path, len(bench.class_names))
+    picture = read_picture(image_path, stored=mask.shape)
     if mask.shape != (picture.height, picture.width):
         raise InputError(
             f"{mask_path} is {mask.shape[1]} x {mask.shape[0]} pixels, its picture {image_path.name} {picture.width} x "
@@ -195,11 +198,16 @@ def read_pair(bench: Benchmark, image: str) -> tuple[Image.Image, np.ndarray]:
     return picture, mask
 
 
-def read_picture(path: str | Path) -> Image.Image:
-    """An RGB picture, upright as its EXIF orientation says; raises `InputError` for a missing or broken file."""
+def read_picture(path: str | Path, stored: tuple[int, int] | None = None) -> Image.Image:
+    """An RGB picture, upright as its EXIF orientation says; raises `InputError` for a missing or broken file.
+
+    stored: (H, W) of a mask. The masks of the data sets are made for the pixels as they are stored: where the picture
+    is stored in just that size, it is left as it is.
+    """
     with opened(path) as picture:
-        # Most photographs carry no orientation or the upright one; then the pixels are taken as they are.
-        return ImageOps.exif_transpose(picture).convert("RGB")
+        if (picture.height, picture.width) != stored:
+            picture = ImageOps.exif_transpose(picture)
+        return picture.convert("RGB")
 
 
 def read_mask(path: str | Path, classes: int) -> np.ndarray:
@@ -283,6 +291,7 @@ class TestEpisodes(Dataset):
         self.bench, self.size, self.void_ignore = bench, size, void_ignore
         # Drawn ahead: names are cheap, and what cannot be drawn is known before a long run begins.
         self.draws = [draw(bench, index, way, shot, always_present=always_present) for index in range(episodes)]
+        bench.check_files(image for d in self.draws for image in (d.query, *sum(d.support, [])))
 
     def __len__(self) -> int:
         return len(self.draws)
@@ -310,7 +319,8 @@ class TrainEpisodes(Dataset):
     ):
         self.bench, self.way, self.shot, self.size, self.seed = bench, way, shot, size, seed
         self.void_ignore, self.always_present = void_ignore, always_present
-        draw(bench, 0, way, shot)  # what cannot be drawn is known before a long run begins
+        draw(bench, 0, way, shot)  # what cannot be drawn or read is known before a long run begins
+        bench.check_files(image for image, _ in bench.entries)
 
     def __len__(self) -> int:
         return len(self.bench)
