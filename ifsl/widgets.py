@@ -6,9 +6,12 @@ A widget keeps its picture in an `ipywidgets.Image`, so that moving a slider cha
 from collections.abc import Callable
 
 import ipywidgets
+from torch import Tensor
 
 from .benchmarks import Benchmark
+from .episodes import Episode
 from .errors import InputError
+from .explain import threshold
 from .figures import Picture, show
 
 
@@ -53,5 +56,21 @@ def explore_episodes(bench: Benchmark, way: int = 2, shot: int = 1, index: int =
             "way": slider("way N", min(way, most), 1, most),
             "shot": slider("shot K", shot, 1, 5),
             "index": slider("episode", index, 0, 999),
+        },
+    )
+
+
+def explore_threshold(cases: dict[str, tuple[Episode, Tensor]], limit: float = 0.5) -> Screen:
+    """What a threshold does to presence: a slider for it, and a choice of episodes.
+
+    cases: {label: (episode, its maps (N, 2, h, w) of log-probabilities)}.
+    """
+    return Screen(
+        lambda case, limit: threshold(*cases[case], limit),
+        {
+            "case": ipywidgets.Dropdown(options=list(cases), description="episode"),
+            "limit": ipywidgets.FloatSlider(
+                limit, min=0, max=1, step=0.01, description="threshold", continuous_update=False
+            ),
         },
     )

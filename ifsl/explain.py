@@ -1,0 +1,167 @@
+"""Pictures of what lies between an episode and its answer: maps, thresholds, correlations (chapters 01, 03, 04).
+
+As in figures.py: data in, figure out, the same colours for the same ways.
+
+Letters: N ways, h w map size, H W picture size.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap
+from torch import Tensor
+
+from .episodes import Episode
+from .figures import (
+    BACKGROUND,
+    DARK,
+    DPI,
+    INK,
+    QUIET,
+    WIDTH,
+    Picture,
+    overlay,
+    way_colour,
+)
+
+HEAT = "cividis"
+"""Colours of probabilities and cosines, from 0 (dark) to 1 (light): readable for colour-blind people and in grey."""
+
+
+def grid(rows: int, columns: int, aspect: float, extra: float = 0.4) -> tuple[Picture, np.ndarray]:
+    """A figure of `rows` x `columns` axes for pictures of an aspect (height by width), at most a notebook wide.
+
+    extra: inches for the titles of a row.
+    """
+    side = min(2.4, (WIDTH - 0.9) / columns)
+    size = (columns * side + 0.9, rows * (side * aspect + extra) + 0.1)
+    fig = Picture(figsize=size, dpi=DPI, layout="constrained")
+    axes = fig.subplots(rows, columns, squeeze=False)
+    for ax in axes.flat:
+        ax.set_xticks([])
+        ax.set_yticks([])
+        ax.spines[:].set_visible(False)
+    return fig, axes
+
+
+def heat(ax: Axes, values: Tensor, title: str, colour: str | None = None) -> None:
+    """A map (h, w) of values 0…1; its cells are drawn as they are, without smoothing."""
+    ax.imshow(values.detach().cpu(), cmap=HEAT, vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+    ax.set_title(title, fontsize=9.5, color=INK)
+    if colour:
+        ax.spines[:].set(visible=True, color=colour, linewidth=2.5)
+
+
+def marked(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """A picture with its mask over it, twice as fine, so that the outline is thin."""
+    return overlay(*(np.asarray(a).repeat(2, axis=0).repeat(2, axis=1) for a in (picture, mask)))
+
+
+def scale(fig: Picture, axes: np.ndarray, label: str) -> None:
+    """The colour bar of `heat`."""
+    bar = fig.colorbar(ScalarMappable(cmap=HEAT), ax=axes, shrink=0.9, pad=0.01, aspect=18)
+    bar.set_label(label, fontsize=9)
+    bar.outline.set_visible(False)
+
+
+def class_maps(ep: Episode, log_prob: Tensor) -> Picture:
+    """A learner's maps (N, 2, h, w) of log-probabilities, as probabilities; each way has a row."""
+    way, aspect = len(log_prob), ep.size[0] / ep.size[1]
+    fig, axes = grid(way, 3, aspect)
+    for n, (row, (background, foreground)) in enumerate(zip(axes, log_prob.exp(), strict=True), start=1):
+        row[0].imshow(ep.picture, aspect="auto")
+        row[0].set_title(f"query; way {n} asks for: {ep.class_names[n - 1]}", fontsize=9.5, color=INK)
+        heat(row[1], background, "background", BACKGROUND)
+        heat(row[2], foreground, f"foreground {n}: {ep.class_names[n - 1]}", way_colour(n))
+    scale(fig, axes, "probability")
+    return fig
+
+
+def merged(ep: Episode, stacked: Tensor, masks: Sequence[np.ndarray]) -> Picture:
+    """From the stacked maps (N + 1, h, w) to the mask: the maps, then masks, the first (h, w), the last (H, W)."""
+    names = ["background, mean", *(f"foreground {n}: {name}" for n, name in enumerate(ep.class_names, start=1))]
+    titles = ["argmax, cell by cell", "upsampled first, then argmax"]
+    aspect = ep.size[0] / ep.size[1]
+    columns = max(len(names), len(masks) + 1)
+    fig, axes = grid(2, columns, aspect)
+    for n, (ax, values, name) in enumerate(zip(axes[0], stacked.exp(), names, strict=False)):
+        heat(ax, values, name, way_colour(n))
+    colours = ListedColormap([way_colour(n) for n in range(len(stacked))])
+    coarse, fine = masks
+    axes[1, 0].imshow(coarse, cmap=colours, vmin=0, vmax=len(stacked) - 1, interpolation="nearest", aspect="auto")
+    axes[1, 1].imshow(marked(ep.picture, fine), aspect="auto")
+    axes[1, 2].imshow(marked(ep.picture, ep.query_mask.numpy()), aspect="auto")
+    for ax, title in zip(axes[1], [*titles, "truth"], strict=False):
+        ax.set_title(title, fontsize=9.5, color=INK)
+    for ax in axes.flat:
+        ax.set_visible(bool(ax.images))
+    scale(fig, axes[0], "probability")
+    return fig
+
+
+def threshold(ep: Episode, log_prob: Tensor, limit: float) -> Picture:
+    """What a threshold does to presence: the foreground maps (N, h, w) of log-probabilities with the cells above it
+    outlined, and the largest probability of each way beside it."""
+    way, aspect = len(log_prob), ep.size[0] / ep.size[1]
+    foreground = log_prob[:, 1].exp()
+    largest = foreground.flatten(1).amax(dim=1).tolist()
+    fig, axes = grid(1, way + 2, aspect, extra=0.75)
+    axes[0, 0].imshow(ep.picture, aspect="auto")
+    axes[0, 0].set_title("query", fontsize=9.5, color=INK)
+    for n, (ax, values) in enumerate(zip(axes[0, 1:], foreground, strict=False), start=1):
+        heat(ax, values, f"{n}: {ep.class_names[n - 1]}", way_colour(n))
+        inside = values.numpy() >= limit
+        outline(ax, inside)
+        ax.set_xlabel(f"{inside.sum()} of {inside.size} cells reach {limit:.2f}", fontsize=8.5, color=QUIET)
+    bars(axes[0, -1], ep, largest, limit)
+    return fig
+
+
+def outline(ax: Axes, inside: np.ndarray) -> None:
+    """A white line round cells (h, w) bool, along their edges."""
+    if inside.any():
+        fine = np.kron(np.pad(inside, 1), np.ones((8, 8)))
+        extent = (-1.5, inside.shape[1] + 0.5, -1.5, inside.shape[0] + 0.5)
+        ax.contour(fine, [0.5], colors="white", linewidths=1.6, extent=extent)
+        ax.set(xlim=(-0.5, inside.shape[1] - 0.5), ylim=(inside.shape[0] - 0.5, -0.5))
+
+
+def threshold_curve(largest: Sequence[float], present: Sequence[bool]) -> Picture:
+    """1-way episodes answered with every threshold: the share right, and what is wrong, by kind.
+
+    largest: each episode's largest foreground probability; present: whether the query shows the class.
+    """
+    value, true = np.array(largest), np.array(present)
+    limits = np.linspace(0, 1, 201)
+    said = value >= limits[:, None]
+    lines = {
+        "right: ER": ((said == true).mean(axis=1), INK, "-"),
+        "wrong: said to be there, and is not": ((said & ~true).mean(axis=1), DARK, "--"),
+        "wrong: there, and not found": ((~said & true).mean(axis=1), "#B8860B", ":"),
+    }
+    fig = Picture(figsize=(WIDTH, 3), dpi=DPI, layout="constrained")
+    ax = fig.add_subplot()
+    for name, (share, colour, style) in lines.items():
+        ax.plot(limits, 100 * share, color=colour, linestyle=style, linewidth=2, label=name)
+    ax.axvline(0.5, color=QUIET, linewidth=1)
+    ax.text(0.5, 103, "0.5, as published", color=QUIET, fontsize=9, ha="center")
+    ax.set(xlim=(0, 1), ylim=(0, 101), xlabel="threshold", ylabel=f"share of {len(true)} episodes (%)")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return fig
+
+
+def bars(ax: Axes, ep: Episode, largest: Sequence[float], limit: float) -> None:
+    """The largest foreground probability of each way against a threshold, and whether the answer is right."""
+    for n, (value, true) in enumerate(zip(largest, ep.presence.tolist(), strict=True), start=1):
+        said = value >= limit
+        ax.bar(n, value, 0.7, color=way_colour(n))
+        verdict = f"{'yes' if said else 'no'} {'✓' if said == true else '✗'}"
+        ax.text(n, 1.04, f"{value:.2f}\n{verdict}", ha="center", va="bottom", fontsize=9, color=INK)
+    ax.axhline(limit, color=INK, linewidth=1.2, linestyle="--")
+    ax.set(xlim=(0.4, len(largest) + 0.6), ylim=(0, 1.35), xticks=range(1, len(largest) + 1), yticks=[0, 0.5, 1])
+    ax.set_title("largest probability", fontsize=9.5, color=INK)
+    ax.set_xlabel("way", fontsize=8.5, color=QUIET)
+    ax.spines[["left", "bottom"]].set_visible(True)
