@@ -36,7 +36,7 @@ from tqdm.auto import tqdm
 
 from .benchmarks import Benchmark
 from .checkpoints import trained_state
-from .episodes import EpochSampler, TestEpisodes, TrainEpisodes, loader
+from .episodes import EpochSampler, TestEpisodes, TrainEpisodes, collate, loader
 from .errors import InputError
 from .learners import build_model
 from .learners.learner import Features, Learner
@@ -92,7 +92,10 @@ def train(settings: Settings, resume: bool = False) -> Path:
 
 
 class Training(lightning.LightningModule):
-    """A learner with its losses, metrics, optimiser and data; `settings` say which."""
+    """A learner with its losses, metrics, optimiser and data; `settings` say which.
+
+    Raises `InputError` for what cannot be drawn, and, having tried one episode, for what cannot be read or compared.
+    """
 
     def __init__(self, learner: Learner, settings: Settings, trn: Benchmark, val: Benchmark):
         super().__init__()
@@ -105,7 +108,11 @@ class Training(lightning.LightningModule):
         self.trn = TrainEpisodes(trn, settings.way, 1, seed=settings.seed, **drawing)
         self.val = TestEpisodes(val, settings.way, settings.shot, settings.val_episodes, **drawing)
         self.er, self.miou = ExactRatio(settings.way), MeanIoU(val.class_ids)
-        self.cache = FeatureCache(learner) if settings.cache_features else None
+        self.cache = None
+        with torch.no_grad():
+            self.maps(collate([self.trn[0, 0]]))
+        if settings.cache_features:
+            self.cache = FeatureCache(learner)
         self.train()
 
     # What is computed

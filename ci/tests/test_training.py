@@ -1,0 +1,354 @@
+"""Training: recipe, exact resuming, checkpoints, the feature cache; with a narrow PFENet on small pictures."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import ifsl.training as training
+from ifsl import InputError, build_model
+from ifsl.benchmarks import Benchmark
+from ifsl.checkpoints import best_checkpoint, load_model
+from ifsl.episodes import TestEpisodes, collate
+from ifsl.learners import METHODS
+from ifsl.settings import BACKBONES, Settings
+from ifsl.settings import METHODS as NAMED_METHODS
+from ifsl.training import FeatureCache, Keeper, WholeFiles, parse_devices, read_curve, recipe, train
+
+FAST = {"method": "pfenet", "backbone": "efficientnet_lite0", "width": 8, "size": 64, "bsz": 2, "workers": 0}
+FAST |= {"val_every": 10, "val_episodes": 6, "steps": 2, "nowandb": True, "devices": "cpu"}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Sums are rounded by how many threads share them: runs that are compared have one each."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def fast(tiny_root, tmp_path, monkeypatch):
+    """Settings of a quick run; its log folder lies in a folder of the test's own."""
+    monkeypatch.chdir(tmp_path)
+    return lambda **other: Settings(**(FAST | {"datapath": str(tiny_root)} | other))
+
+
+def checkpoint(folder: Path, name: str = "last.ckpt") -> dict:
+    return torch.load(folder / name, weights_only=True)
+
+
+KILLED = """
+import os, signal
+from ifsl.settings import Settings
+from ifsl.training import Training, train
+step = Training.training_step
+def fatal(self, batch, index):
+    if self.global_step == 27:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(self, batch, index)
+Training.training_step = fatal
+train(Settings(**{settings!r}))
+"""
+
+
+def test_a_killed_and_resumed_run_is_the_undisturbed_one_bit_for_bit(fast):
+    straight = train(fast(logpath="straight", steps=40, decay=True))
+    settings = fast(logpath="killed", steps=40, decay=True, workers=1)
+    env = os.environ | {"PYTHONPATH": str(Path(training.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    code = KILLED.format(settings=settings.plain())
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert checkpoint(settings.folder)["global_step"] == 20
+    (settings.folder / "last.ckpt.part").write_bytes(b"broken off")
+
+    killed = train(fast(logpath="killed", steps=40, decay=True), resume=True)
+    one, other = checkpoint(straight), checkpoint(killed)
+    assert one["global_step"] == other["global_step"] == 40
+    assert all(torch.equal(one["state_dict"][name], other["state_dict"][name]) for name in one["state_dict"])
+    momenta = [[s["momentum_buffer"] for s in c["optimizer_states"][0]["state"].values()] for c in (one, other)]
+    assert all(a is b is None or torch.equal(a, b) for a, b in zip(*momenta, strict=True))
+    assert (straight / "metrics.csv").read_text() == (killed / "metrics.csv").read_text()
+    assert one["optimizer_states"][0]["param_groups"][0]["lr"] == pytest.approx(0, abs=1e-9)  # decay's end
+    steps = [int(row["step"]) for row in read_curve(straight / "metrics.csv")]
+    assert steps == [10, 20, 30, 40]
+
+    with pytest.raises(InputError, match="holds a run already"):
+        train(settings)
+    for other, named in (({"seed": 1}, "seed is 1"), ({"bsz": 3}, "bsz times"), ({"steps": 50}, "decay")):
+        with pytest.raises(InputError, match=named):
+            train(fast(**({"logpath": "killed", "steps": 40, "decay": True} | other)), resume=True)
+
+
+def test_a_longer_run_goes_on_from_a_finished_one_and_keeps_its_best(fast):
+    folder = train(fast(steps=3, val_every=2))
+    assert [row["step"] for row in read_curve(folder / "metrics.csv")] == ["2", "3"]
+    train(fast(steps=5, val_every=2), resume=True)
+    assert [row["step"] for row in read_curve(folder / "metrics.csv")] == ["2", "3", "4", "5"]
+    assert checkpoint(folder)["global_step"] == 5
+
+
+def test_the_same_seed_gives_the_same_losses_and_another_one_others(fast):
+    curves = [
+        [row["loss"] for row in read_curve(train(fast(logpath=name, seed=seed, val_every=1)) / "metrics.csv")]
+        for name, seed in (("a", 5), ("b", 5), ("c", 6))
+    ]
+    assert curves[0] == curves[1] != curves[2]
+
+
+def test_a_checkpoint_holds_what_was_trained_under_the_published_names(fast):
+    folder = train(fast())
+    held = checkpoint(folder)
+    assert "learner.cls.0.weight" in held["state_dict"]
+    assert not any(name.startswith("backbone") for name in held["state_dict"])  # ImageNet's, unchanged
+    assert held["settings"]["method"] == "pfenet" and held["settings"]["size"] == 64
+    model = load_model(best_checkpoint(folder))
+    assert model.image_size == 64 and model.width == 8
+    assert torch.equal(model.state_dict()["learner.res1.0.weight"], held["state_dict"]["learner.res1.0.weight"])
+    whole = build_model("pfenet", "efficientnet_lite0", pretrained=True, width=8).state_dict()
+    assert all(torch.equal(model.state_dict()[name], whole[name]) for name in whole if name.startswith("backbone"))
+
+
+def test_a_backbone_without_imagenet_weights_is_kept(fast):
+    held = checkpoint(train(fast(pretrained=False, steps=1)))
+    assert any(name.startswith("backbone0") for name in held["state_dict"])
+
+
+def test_weak_training_reads_no_mask_and_is_chosen_by_er(fast, monkeypatch):
+    seen = []
+    monkeypatch.setattr(training.Training, "maps", lambda self, batch: seen.append(self.er) or whole(self, batch))
+    whole = lambda self, batch: self.learner.maps(batch["query"], batch["supports"], None)  # noqa: E731
+    folder = train(fast(weak=True, steps=1))
+    assert seen and folder.name == "pfenet-weak"
+    assert checkpoint(folder)["callbacks"]["Keeper"]["best"] == pytest.approx(
+        float(read_curve(folder / "metrics.csv")[0]["val_er"]), abs=1e-3
+    )
+
+
+def test_weak_hands_no_masks_to_the_learner(tiny_root):
+    handed = []
+    learner = SimpleNamespace(maps=lambda query, supports, masks: handed.append(masks))
+    module = SimpleNamespace(cache=None, learner=learner, settings=Settings(weak=True))
+    training.Training.maps(module, {"query": 1, "supports": 2, "masks": 3})
+    module.settings = Settings()
+    training.Training.maps(module, {"query": 1, "supports": 2, "masks": 3})
+    assert handed == [None, 3]
+
+
+def test_several_ways_and_bf16(fast):
+    folder = train(fast(way=2, shot=2, precision="bf16", fss=True))
+    assert float(read_curve(folder / "metrics.csv")[-1]["loss"]) > 0
+
+
+# Recipe ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "expected"),
+    [
+        ({"method": "asnet"}, torch.optim.Adam, {"lr": 1e-3}),
+        ({"method": "asnethm"}, torch.optim.Adam, {"lr": 1e-3}),
+        ({"method": "hsnet", "weak": True}, torch.optim.Adam, {"lr": 1e-4}),
+        ({"method": "asnet", "weak": True, "lr": 0.01}, torch.optim.Adam, {"lr": 0.01}),
+        ({"method": "panet"}, torch.optim.SGD, {"lr": 1e-3, "momentum": 0.9, "weight_decay": 5e-4}),
+        ({"method": "pfenet"}, torch.optim.SGD, {"lr": 0.0025, "momentum": 0.9, "weight_decay": 1e-4}),
+    ],
+)
+def test_the_recipe_is_the_published_one(given, kind, expected):
+    optimizer = recipe(Settings(**given), [torch.nn.Parameter(torch.zeros(1))])
+    assert type(optimizer) is kind
+    assert {name: optimizer.param_groups[0][name] for name in expected} == expected
+
+
+def test_training_has_one_shot_and_validation_as_many_as_asked(tiny_root):
+    root = {"root": tiny_root, "fold": 0}
+    trn, val = (Benchmark("pascal", split=split, **root) for split in ("trn", "val"))
+    learner = build_model("pfenet", "efficientnet_lite0", width=8)
+    module = training.Training(learner, Settings(**(FAST | {"way": 2, "shot": 3})), trn, val)
+    drawn = module.trn.draw(0, 0)
+    assert [len(shots) for shots in drawn.support] == [1, 1]
+    assert [len(shots) for shots in module.val.draws[0].support] == [3, 3]
+    assert module.learner.training and not module.learner.backbone2.training  # batch norm of a frozen backbone
+
+
+# Cache ----------------------------------------------------------------------------------------------------------------
+
+
+def test_kept_features_give_the_same_losses(fast):
+    plain, kept = (
+        [
+            float(row["loss"])
+            for row in read_curve(
+                train(fast(logpath=f"{kept}", cache_features=kept, steps=6, val_every=2)) / "metrics.csv"
+            )
+        ]
+        for kept in (False, True)
+    )
+    assert plain == pytest.approx(kept, rel=1e-4)
+
+
+@pytest.mark.parametrize(("method", "size"), [("asnet", 257), ("asnethm", 257), ("hsnet", 96), ("pfenet", 64)])
+def test_each_picture_is_encoded_once_and_nothing_changes(method, size, tiny_root):
+    bench = Benchmark("pascal", tiny_root, split="val")
+    data = TestEpisodes(bench, way=2, shot=2, episodes=2, size=size)
+    batch = collate([data[0], data[1]])
+    model = build_model(method, "efficientnet_lite0", pretrained=True)
+    given = batch["query"], batch["supports"], batch["masks"]
+    with torch.inference_mode():
+        expected = model.maps(*given)
+    asked = []
+    for name in ("encode_query", "encode_support"):
+        ask = getattr(model, name)
+        setattr(model, name, lambda *args, ask=ask: asked.append(len(args[0])) or ask(*args))
+    cache = FeatureCache(model)
+    with torch.inference_mode():
+        for _ in range(2):
+            cache.draws = batch["draws"]
+            found = model.maps(*given)
+    assert set(asked) == {1} and len(asked) == len(cache.kept)
+    assert torch.allclose(found.log_prob, expected.log_prob, atol=1e-4)
+    assert torch.equal(found.presence, expected.presence)
+
+
+def test_a_trained_backbone_has_nothing_to_keep():
+    with pytest.raises(InputError, match="trains its backbone"):
+        FeatureCache(build_model("panet", "efficientnet_lite0"))
+
+
+# Checkpoints ----------------------------------------------------------------------------------------------------------
+
+
+def keeper(folder: Path, scores: list[float]) -> Keeper:
+    """A keeper that has seen validations with these scores; a checkpoint is a file with the score."""
+    made = Keeper(folder, "val_miou")
+    validate(made, scores)
+    return made
+
+
+def validate(made: Keeper, scores: list[float]) -> None:
+    for score in scores:
+        trainer = SimpleNamespace(callback_metrics={"val_miou": torch.tensor(score)})
+        trainer.save_checkpoint = lambda path, score=score: Path(path).write_text(str(score))
+        made.on_validation_end(trainer, None)
+
+
+def test_the_best_and_the_last_are_kept_and_a_resumed_run_makes_a_new_version(tmp_path):
+    first = keeper(tmp_path, [1, 3, 2])
+    read = lambda name: float((tmp_path / f"{name}.ckpt").read_text())  # noqa: E731
+    assert (read("best_model"), read("last")) == (3, 2)
+    resumed = Keeper(tmp_path, "val_miou")
+    resumed.load_state_dict(first.state_dict())
+    validate(resumed, [2.5])
+    assert not (tmp_path / "best_model-v1.ckpt").exists()
+    validate(resumed, [4, 5])
+    assert (read("best_model"), read("best_model-v1"), read("last")) == (3, 5, 5)
+    keeper(tmp_path, [6])
+    assert best_checkpoint(tmp_path).name == "best_model-v2.ckpt"
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("unexpected pos 64 vs 0")])
+def test_a_write_that_fails_leaves_the_checkpoint_before(tmp_path, monkeypatch, error):
+    path, files = tmp_path / "last.ckpt", WholeFiles()
+    files.save_checkpoint({"settings": {"episodes_a_step": 1}, "step": 1}, path)
+
+    def half(held, file):
+        file.write(b"half")
+        raise error
+
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(InputError, match="cannot be written"):
+        files.save_checkpoint({"step": 2}, path)
+    assert files.load_checkpoint(path)["step"] == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_what_cannot_be_resumed_is_refused(fast, tmp_path):
+    with pytest.raises(InputError, match="no run in .* to resume"):
+        train(fast(), resume=True)
+    folder = fast().folder
+    folder.mkdir(parents=True)
+    (folder / "last.ckpt").write_bytes(b"none")
+    with pytest.raises(InputError, match="no checkpoint of a run that can be resumed"):
+        train(fast(), resume=True)
+
+
+def test_a_broken_last_row_of_the_curve_is_left_out(tmp_path):
+    (tmp_path / "metrics.csv").write_text("step,loss,val_er,val_miou\n10,0.5,,\n20,0.4,50.0,10.0\n30,0.")
+    assert [row["step"] for row in read_curve(tmp_path / "metrics.csv")] == ["10", "20"]
+
+
+# Settings -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_names_are_those_of_the_package():
+    from ifsl import backbones
+
+    assert set(NAMED_METHODS) == set(METHODS)
+    assert BACKBONES == backbones.BACKBONES
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"method": "resnet"}, "method is 'resnet'"),
+        ({"benchmark": "voc"}, "benchmark is 'voc'"),
+        ({"backbone": "vgg"}, "backbone is 'vgg'"),
+        ({"fold": 4}, "fold is 4"),
+        ({"fold": True}, "fold is True"),
+        ({"way": 0}, "way is 0"),
+        ({"shot": 1.5}, "shot is 1.5"),
+        ({"bsz": -1}, "bsz is -1"),
+        ({"steps": 0}, "steps is 0"),
+        ({"niter": None}, "niter is None"),
+        ({"workers": -1}, "workers is -1"),
+        ({"lr": 0.0}, "lr is 0.0"),
+        ({"lr": float("nan")}, "lr is nan"),
+        ({"lr": "fast"}, "lr is 'fast'"),
+        ({"precision": "64"}, "precision is '64'"),
+        ({"logpath": "../elsewhere"}, "logpath is"),
+        ({"logpath": "/tmp"}, "logpath is"),
+        ({"logpath": ""}, "logpath is"),
+        ({"width": 64}, "width is an option of pfenet"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(given, named):
+    with pytest.raises(InputError, match=named):
+        Settings(**given)
+
+
+@pytest.mark.parametrize(
+    ("text", "gpus", "expected"),
+    [
+        ("1", 0, ("auto", 1)),
+        ("2", 0, ("cpu", 2)),
+        ("auto", 0, ("auto", 1)),
+        ("cpu", 2, ("cpu", 1)),
+        ("cpu:2", 0, ("cpu", 2)),
+        ("1", 2, ("cuda", [0])),
+        ("2", 2, ("cuda", [0, 1])),
+        ("1,3", 4, ("cuda", [1, 3])),
+        ("auto", 4, ("cuda", 4)),
+    ],
+)
+def test_devices(text, gpus, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert parse_devices(text) == expected
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "gpu", "cpu:0", "cpu:x", "", "1,", "0,1", "5", "1.5"])
+def test_devices_that_are_not_there(text, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(InputError, match="devices is"):
+        parse_devices(text)
+
+
+def test_methods_that_need_masks_refuse_weak_training(fast):
+    with pytest.raises(InputError, match="class tags"):
+        train(fast(method="panet", width=None, weak=True))
+    assert not fast(method="panet", width=None, weak=True).folder.exists()
