@@ -14,6 +14,7 @@ _HOME = {
     "ExactRatio": "metrics",
     "MeanIoU": "metrics",
     "evaluate": "evaluation",
+    "predict_folder": "own",
     "show": "figures",
 }
 

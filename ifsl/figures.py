@@ -94,16 +94,30 @@ def show(ep: Episode, prediction: tuple | None = None) -> Picture:
     an (H, W) mask or a list of one. Under the pictures stands for each class whether the query shows it, what was
     predicted, and the intersection over union (IoU) of the two masks; a dash where neither marks a pixel.
     """
-    way, shot = ep.masks.shape[:2]
-    truth = ep.query_mask.numpy()
-    panels = {"query": None, "truth": truth}
+    panels = {"query": None, "truth": ep.query_mask.numpy()}
     columns = {"in the query": [yes(p) for p in ep.presence.tolist()]}
     if prediction is not None:
         presence, guess = one_prediction(prediction)
         panels["prediction"] = guess
         columns = verdicts(ep, presence, guess)
+    return compose(ep.class_names, ep.supports, ep.masks, ep.picture, panels, columns)
 
-    thumb, boxes = layout(way, shot, len(panels), truth.shape[0] / truth.shape[1])
+
+def compose(
+    names: Sequence[str],
+    supports: torch.Tensor,
+    masks: torch.Tensor | None,
+    picture: np.ndarray,
+    panels: dict[str, np.ndarray | None],
+    columns: dict[str, list[str]],
+) -> Picture:
+    """A support set, panels of one query, and a table under them.
+
+    names: N class names; supports: (N, K, 3, S, S); masks: (N, K, S, S) or None; picture: (H, W, 3) uint8; panels:
+    {title: an (H, W) mask over the picture, or None}, two or three; columns: {title: N cells}.
+    """
+    way, shot = supports.shape[:2]
+    thumb, boxes = layout(way, shot, len(panels), picture.shape[0] / picture.shape[1])
     left, under = boxes[0][0], max(top + height for _, top, _, height in boxes) + GAP
     across = max(max(x + width for x, _, width, _ in boxes), left + 4.0, shot * (thumb + GAP)) + GAP
     down = max(under + (way + 1) * LABEL, LABEL + way * (LABEL + thumb + GAP)) + GAP
@@ -111,16 +125,17 @@ def show(ep: Episode, prediction: tuple | None = None) -> Picture:
     heading(ax, 0, 0, "support set")
     for n in range(way):
         top = LABEL + n * (LABEL + thumb + GAP)
-        class_label(ax, 0, top, n + 1, ep.class_names[n])
+        class_label(ax, 0, top, n + 1, names[n])
         for k in range(shot):
             box = (k * (thumb + GAP), top + LABEL, thumb, thumb)
-            image(ax, box, to_picture(ep.supports[n, k]), (n + 1) * ep.masks[n, k].byte().numpy(), strength=0.15)
+            mask = None if masks is None else (n + 1) * masks[n, k].byte().numpy()
+            image(ax, box, to_picture(supports[n, k]), mask, strength=0.15)
     for box, (name, mask) in zip(boxes, panels.items(), strict=True):
         heading(ax, box[0], box[1] - LABEL, name)
-        image(ax, box, ep.picture, mask)
+        image(ax, box, picture, mask)
         if mask is not None:
             number_ways(ax, box, mask)
-    table(ax, left, under, ep.class_names, columns)
+    table(ax, left, under, names, columns)
     return fig
 
 

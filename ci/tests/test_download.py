@@ -15,12 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from scipy.io import savemat
 
 import ifsl
 from ifsl import download, fetch, lists
 from ifsl.benchmarks import fold_classes
+from ifsl.episodes import read_pair
 from ifsl.errors import InputError
 from ifsl.fetch import Remote
 
@@ -603,6 +604,29 @@ def test_masks_without_aug(tmp_path):
     (tmp_path / "VOC2012" / "SegmentationClass").mkdir()
     with pytest.raises(InputError, match="SegmentationClassAug of masks is missing; SegmentationClass has too few"):
         ifsl.Benchmark("pascal", tmp_path).check_layout()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mask_is", ["stored", "upright"])
+def test_a_turned_picture_fits_its_mask(little_coco, orientation, mask_is):
+    """A camera may store a picture turned. The data sets' masks are made for the pixels as they are stored."""
+    lists.derive(little_coco, "coco", 1)
+    bench = ifsl.Benchmark("coco", little_coco)
+    image = bench.entries[0][0]
+    stored = np.zeros((60, 80, 3), np.uint8)
+    stored[:40, :60] = (200, 30, 30)  # where the mask is
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(stored).save(bench.image_path(image), exif=exif, quality=95)
+    mask = block(1)
+    if mask_is == "upright" and orientation >= 5:  # where sizes tell the two apart
+        turned = ImageOps.exif_transpose(Image.open(bench.image_path(image)))
+        mask = (np.asarray(turned)[..., 0] > 100).astype(np.uint8)
+        assert mask.shape == (80, 60)
+    bench.mask_path(image).write_bytes(png(mask))
+    picture, found = read_pair(bench, image)
+    red = np.asarray(picture)[..., 0] > 100
+    assert red.shape == found.shape and (red == (found == 1)).mean() > 0.98
 
 
 @pytest.mark.parametrize("size", [(50_000, 50_000), (-3, 4), (0, 9)])

@@ -1,0 +1,207 @@
+"""Bring your own: a folder of examples and any photo to a prediction (chapter 14).
+
+    animals/                one sub-folder for each class, named as the class is called
+        heron/  a.jpg  a.png  b.jpg  b.png        a mask beside each picture: the same name and .png,
+        otter/  1.png  1_mask.png                 or, for a picture that is itself a .png, <name>_mask.png
+
+In a mask the object is any colour and the rest is black. Without any masks the class tags alone are used, by the
+learners that can.
+
+Letters: N ways (classes), K shots (examples of each), S image side, H W picture size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .episodes import is_int, nearest, opened, read_picture, to_tensor
+from .errors import InputError
+from .learners import Learner
+
+if TYPE_CHECKING:
+    from .figures import Picture
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+NOT_OURS = ("thumbs.db", "desktop.ini")  # that Windows leaves in folders; names with a dot in front are passed over too
+MOST_SHOTS = 5  # unless more are asked for
+MASK_COLOURS = 256  # a mask with more is a photograph
+
+
+@dataclass(frozen=True)
+class Support:
+    """A support set of N classes with K examples each.
+
+    class_names: N names; pictures: N lists of K paths; supports: (N, K, 3, S, S) normalised images; masks: (N, K, S, S)
+    float of 0 and 1, or None where there are class tags alone.
+    """
+
+    class_names: list[str]
+    pictures: list[list[Path]]
+    supports: Tensor
+    masks: Tensor | None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a learner says of a photo.
+
+    presence: {class name: whether the photo shows it}; segmentation: (H, W) uint8, 0 background, n for the n-th class;
+    photo: (H, W, 3) uint8, upright; support: the examples that it was compared with.
+    """
+
+    presence: dict[str, bool]
+    segmentation: np.ndarray
+    photo: np.ndarray
+    support: Support
+
+    def picture(self) -> Picture:
+        """Support set, photo and prediction, in the colours of the course."""
+        from .figures import compose, percent, yes
+
+        shares = [(self.segmentation == n).mean() for n in range(1, len(self.presence) + 1)]
+        columns = {
+            "predicted": [yes(flag) for flag in self.presence.values()],
+            "of the photo": [percent(share) for share in shares],
+        }
+        panels = {"photo": None, "prediction": self.segmentation}
+        support = self.support
+        return compose(support.class_names, support.supports, support.masks, self.photo, panels, columns)
+
+
+def predict_folder(
+    model: Learner, support_folder: str | Path, query_path: str | Path, shot: int | None = None, weak: bool = False
+) -> Prediction:
+    """Which of a folder's classes a photo shows, and where.
+
+    support_folder: one sub-folder for each class, holding pictures and masks as the head of this module shows;
+    query_path: any photo that is not among the examples; shot: how many examples of each class, the first by name
+    (default: as many as every class has, 5 at most); weak: leave the masks aside. Raises `InputError` for folders and
+    files that cannot be used.
+    """
+    if not isinstance(model, Learner):
+        raise InputError(f"model is a {type(model).__name__}; give what ifsl.load_model or ifsl.build_model returns.")
+    for name, path in (("support_folder", support_folder), ("query_path", query_path)):
+        if not isinstance(path, str | Path):
+            raise InputError(f"{name} is a {type(path).__name__}; give a path.")
+    photo = read_picture(query_path)
+    support = read_support(support_folder, model.image_size, shot, weak)
+    if any(path.samefile(query_path) for paths in support.pictures for path in paths):
+        raise InputError(f"{query_path} is one of the examples; ask about another photo.")
+    if support.masks is None and model.needs_masks:
+        raise InputError(f"{support_folder}: {model.needs_masks}")
+    device = next(model.parameters()).device
+    masks = None if support.masks is None else support.masks[None].to(device)
+    query = to_tensor(photo, model.image_size)[None]
+    training = model.training
+    model.eval()
+    try:
+        found = model.predict(query.to(device), support.supports[None].to(device), masks, [(photo.height, photo.width)])
+    finally:
+        model.train(training)
+    presence = dict(zip(support.class_names, found[0][0].tolist(), strict=True))
+    return Prediction(presence, found[1][0].cpu().numpy(), np.asarray(photo), support)
+
+
+def read_support(folder: str | Path, size: int, shot: int | None = None, weak: bool = False) -> Support:
+    """The support set in a folder, its images resized to `size` x `size` pixels; see `predict_folder`."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {folder}; give one that holds a sub-folder for each class.")
+    homes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not homes:
+        raise InputError(f"{folder} has no sub-folders; make one for each class and put its pictures there.")
+    examples = {home.name: find_examples(home) for home in homes}
+    fewest = min(examples, key=lambda name: len(examples[name]))
+    if shot is None:
+        shot = min(len(examples[fewest]), MOST_SHOTS)
+    if not is_int(shot) or shot < 1:
+        raise InputError(f"shot is {shot!r}; give a whole number from 1.")
+    if len(examples[fewest]) < shot:
+        raise InputError(
+            f"{folder / fewest} has {len(examples[fewest])} pictures, too few for {shot} shots; add some or lower shot."
+        )
+    used = [pairs[:shot] for pairs in examples.values()]
+    flat = [pair for pairs in used for pair in pairs]
+    strong = not weak and any(mask is not None for _, mask in flat)
+    if strong:
+        lonely = next((path for path, mask in flat if mask is None), None)
+        if lonely is not None:
+            raise InputError(f"{lonely} has no mask, others have; add {lonely.stem}_mask.png or set weak to True.")
+    pairs = [read_example(path, mask if strong else None, size) for path, mask in flat]
+    shape = (len(used), shot)
+    return Support(
+        class_names=list(examples),
+        pictures=[[path for path, _ in pairs] for pairs in used],
+        supports=torch.stack([image for image, _ in pairs]).unflatten(0, shape),
+        masks=torch.stack([mask for _, mask in pairs]).unflatten(0, shape) if strong else None,
+    )
+
+
+def find_examples(home: Path) -> list[tuple[Path, Path | None]]:
+    """The pictures of a class's folder, by name, each with its mask or None. Raises `InputError` for anything else."""
+    files = sorted(p for p in home.iterdir() if not p.name.startswith(".") and p.name.lower() not in NOT_OURS)
+    for path in files:
+        if not path.is_file() or path.suffix.lower() not in SUFFIXES:
+            raise InputError(f"{path} is no picture ({' '.join(SUFFIXES)}); convert it or move it elsewhere.")
+    photographs = {path.stem for path in files if path.suffix.lower() != ".png"}
+    masks: dict[str, Path] = {}
+    for path in files:
+        named = path.stem.endswith("_mask")
+        if path.suffix.lower() == ".png" and (named or path.stem in photographs):
+            owner = path.stem.removesuffix("_mask")
+            if owner in masks:
+                raise InputError(f"{path} and {masks[owner].name} are masks of one picture; remove one of them.")
+            masks[owner] = path
+    pictures = [path for path in files if path not in masks.values()]
+    stems = [path.stem for path in pictures]
+    for stem, mask in masks.items():
+        if stem not in stems:
+            raise InputError(f"{mask} is a mask without a picture; put {stem}.jpg beside it or remove it.")
+    for path, stem in zip(pictures, stems, strict=True):
+        if stems.count(stem) > 1:
+            raise InputError(f"{path} has a namesake of another kind beside it; rename one of them.")
+    if not pictures:
+        raise InputError(f"{home} has no pictures; put some there, or remove the folder.")
+    return [(path, masks.get(path.stem)) for path in pictures]
+
+
+def read_example(path: Path, mask_path: Path | None, size: int) -> tuple[Tensor, Tensor | None]:
+    """A support image (3, S, S) and its binary mask (S, S), None where it has none.
+
+    A mask that fits the upright picture is taken for one of that; else it may fit the pixels as the camera stored them.
+    """
+    picture = read_picture(path)
+    if mask_path is None:
+        return to_tensor(picture, size), None
+    mask = read_own_mask(mask_path)
+    if mask.shape != (picture.height, picture.width):
+        picture = read_picture(path, stored=mask.shape)
+    if mask.shape != (picture.height, picture.width):
+        raise InputError(
+            f"{mask_path} is {mask.shape[1]} x {mask.shape[0]} pixels, its picture {path.name} {picture.width} x "
+            f"{picture.height}; make the mask of the same size."
+        )
+    small = nearest(mask.astype(np.uint8), size)
+    if not small.any():
+        raise InputError(f"{mask_path} marks too little to be seen at {size} x {size} pixels; mark a larger object.")
+    return to_tensor(picture, size), torch.from_numpy(small.astype(np.float32))
+
+
+def read_own_mask(path: Path) -> np.ndarray:
+    """Where a mask is not black and not transparent: (H, W) bool, the same for grey, coloured and palette files."""
+    with opened(path) as picture:
+        seen = picture.convert("RGBA")
+    if seen.getcolors(MASK_COLOURS) is None:
+        raise InputError(f"{path} stands where a mask does but is a photograph; rename it, or paint a mask.")
+    pixels = np.asarray(seen)
+    mask = pixels[..., :3].any(axis=2) & (pixels[..., 3] > 0)
+    if mask.all() or not mask.any():
+        what = "everything" if mask.any() else "nothing"
+        raise InputError(f"{path} marks {what}; paint the object white and the rest black.")
+    return mask
