@@ -8,6 +8,7 @@ Letters: N ways, h w map size, H W picture size.
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap
@@ -25,6 +26,7 @@ from .figures import (
     overlay,
     way_colour,
 )
+from .maps import upsample
 
 HEAT = "cividis"
 """Colours of probabilities and cosines, from 0 (dark) to 1 (light): readable for colour-blind people and in grey."""
@@ -128,10 +130,11 @@ def outline(ax: Axes, inside: np.ndarray) -> None:
         ax.set(xlim=(-0.5, inside.shape[1] - 0.5), ylim=(inside.shape[0] - 0.5, -0.5))
 
 
-def threshold_curve(largest: Sequence[float], present: Sequence[bool]) -> Picture:
+def threshold_curve(largest: Sequence[float], present: Sequence[bool], mark: str = "") -> Picture:
     """1-way episodes answered with every threshold: the share right, and what is wrong, by kind.
 
-    largest: each episode's largest foreground probability; present: whether the query shows the class.
+    largest: each episode's largest value of a map, 0…1; present: whether the query shows the class; mark: what to write
+    over a line at 0.5, if there is to be one.
     """
     value, true = np.array(largest), np.array(present)
     limits = np.linspace(0, 1, 201)
@@ -145,8 +148,9 @@ def threshold_curve(largest: Sequence[float], present: Sequence[bool]) -> Pictur
     ax = fig.add_subplot()
     for name, (share, colour, style) in lines.items():
         ax.plot(limits, 100 * share, color=colour, linestyle=style, linewidth=2, label=name)
-    ax.axvline(0.5, color=QUIET, linewidth=1)
-    ax.text(0.5, 103, "0.5, as published", color=QUIET, fontsize=9, ha="center")
+    if mark:
+        ax.axvline(0.5, color=QUIET, linewidth=1)
+        ax.text(0.5, 103, mark, color=QUIET, fontsize=9, ha="center")
     ax.set(xlim=(0, 1), ylim=(0, 101), xlabel="threshold", ylabel=f"share of {len(true)} episodes (%)")
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
@@ -165,3 +169,85 @@ def bars(ax: Axes, ep: Episode, largest: Sequence[float], limit: float) -> None:
     ax.set_title("largest probability", fontsize=9.5, color=INK)
     ax.set_xlabel("way", fontsize=8.5, color=QUIET)
     ax.spines[["left", "bottom"]].set_visible(True)
+
+
+# Features and correlation ---------------------------------------------------------------------------------------------
+
+
+def feature_colours(picture: np.ndarray, features: dict[str, Tensor]) -> Picture:
+    """Feature maps (C, h, w) as colours: their three strongest directions become red, green and blue.
+
+    Cells of like colour have like features. Each map has its own three directions, so colours cannot be compared
+    between maps.
+    """
+    fig, axes = grid(1, len(features) + 1, picture.shape[0] / picture.shape[1])
+    axes[0, 0].imshow(picture, aspect="auto")
+    axes[0, 0].set_title("picture", fontsize=9.5, color=INK)
+    for ax, (name, values) in zip(axes[0, 1:], features.items(), strict=True):
+        cells = values.flatten(1).T
+        cells = cells - cells.mean(dim=0)
+        _, _, directions = torch.linalg.svd(cells, full_matrices=False)
+        three = cells @ directions[:3].T
+        low, high = three.quantile(0.02, dim=0), three.quantile(0.98, dim=0)
+        colours = ((three - low) / (high - low)).clamp(0, 1)
+        ax.imshow(colours.reshape(*values.shape[1:], 3), interpolation="nearest", aspect="auto")
+        ax.set_title(name, fontsize=9.5, color=INK)
+    return fig
+
+
+def at(correlations: dict[str, Tensor], point: tuple[float, float]) -> dict[str, Tensor]:
+    """What each level says of one query point: {name: (L, Hq, Wq, Hs, Ws)} to {name: (Hs, Ws)}, mean over bottlenecks.
+
+    point: x and y as shares of the query's width and height, 0…1; the cell that holds it is asked.
+    """
+    cells = {}
+    for name, values in correlations.items():
+        row, column = (
+            min(int(share * side), side - 1) for share, side in zip(point[::-1], values.shape[1:3], strict=True)
+        )
+        cells[name] = values[:, row, column].mean(dim=0)
+    return cells
+
+
+def answers(
+    query: np.ndarray,
+    point: tuple[float, float],
+    support: np.ndarray,
+    mask: Tensor,
+    levels: dict[str, Tensor],
+    inside_only: bool = False,
+) -> Picture:
+    """Where the support answers to one point of the query.
+
+    query, support: pictures (H, W, 3) uint8; point: x and y as shares of the query's width and height, 0…1; mask: the
+    support's (S, S); levels: {name: (Hs, Ws) correlations of the point's cell with every support cell, 0…1};
+    inside_only: grey out the cells that the mask, resized to the grid, does not touch.
+    """
+    fig, axes = grid(1, len(levels) + 2, 1.0)
+    height, width = query.shape[:2]
+    axes[0, 0].imshow(query, aspect="auto")
+    for line, style in ((axes[0, 0].axvline, {"x": point[0] * width}), (axes[0, 0].axhline, {"y": point[1] * height})):
+        line(**style, color="white", linewidth=2.6)
+        line(**style, color=INK, linewidth=1.2)
+    axes[0, 0].set_title("query and the point", fontsize=9.5, color=INK)
+    axes[0, 1].imshow(overlay(support, mask.byte().numpy(), 0.15), aspect="auto")
+    axes[0, 1].set_title("support and its mask", fontsize=9.5, color=INK)
+    for ax, (name, values) in zip(axes[0, 2:], levels.items(), strict=True):
+        touched = upsample(mask[None, None], values.shape)[0, 0] > 0
+        heat(ax, values.masked_fill(~touched, torch.nan) if inside_only else values, name)
+        ax.set_facecolor(BACKGROUND)
+        outline(ax, touched.numpy())
+        ax.set_xlabel(f"max {values.max():.2f}, inside {values[touched].max():.2f}", fontsize=8.5, color=QUIET)
+    scale(fig, axes, "correlation")
+    return fig
+
+
+def level_maps(picture: np.ndarray, levels: dict[str, Tensor], label: str) -> Picture:
+    """A picture, and maps (h, w) of values 0…1 over it, one a level."""
+    fig, axes = grid(1, len(levels) + 1, picture.shape[0] / picture.shape[1])
+    axes[0, 0].imshow(picture, aspect="auto")
+    axes[0, 0].set_title("query", fontsize=9.5, color=INK)
+    for ax, (name, values) in zip(axes[0, 1:], levels.items(), strict=True):
+        heat(ax, values, name)
+    scale(fig, axes, label)
+    return fig

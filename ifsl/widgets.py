@@ -9,9 +9,9 @@ import ipywidgets
 from torch import Tensor
 
 from .benchmarks import Benchmark
-from .episodes import Episode
+from .episodes import Episode, to_picture
 from .errors import InputError
-from .explain import threshold
+from .explain import answers, at, threshold
 from .figures import Picture, show
 
 
@@ -72,5 +72,26 @@ def explore_threshold(cases: dict[str, tuple[Episode, Tensor]], limit: float = 0
             "limit": ipywidgets.FloatSlider(
                 limit, min=0, max=1, step=0.01, description="threshold", continuous_update=False
             ),
+        },
+    )
+
+
+def explore_correlation(ep: Episode, correlations: dict[str, Tensor], x: int = 50, y: int = 50) -> Screen:
+    """Move a cross over the query and see where the first support answers, level by level.
+
+    correlations: {name: (L, Hq, Wq, Hs, Ws)} of the query with the support of way 1, shot 1.
+    """
+    support, mask = to_picture(ep.supports[0, 0]), ep.masks[0, 0]
+
+    def draw(x: int, y: int, inside_only: bool) -> Picture:
+        point = x / 100, y / 100
+        return answers(ep.picture, point, support, mask, at(correlations, point), inside_only)
+
+    return Screen(
+        draw,
+        {
+            "x": slider("across, %", x, 0, 100),
+            "y": slider("down, %", y, 0, 100),
+            "inside_only": ipywidgets.Checkbox(False, description="only inside the mask", indent=False),
         },
     )
