@@ -106,6 +106,12 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         print(f"ifsl: {sentence(error)}", file=sys.stderr)
         return 2
+    except OSError as error:
+        name = error.filename or settings.folder
+        print(
+            f"ifsl: {name} cannot be read or written ({error.strerror}); look at its place and disk.", file=sys.stderr
+        )
+        return 2
     except KeyboardInterrupt:
         where = "" if "eval" in asked else f" The last checkpoint in {settings.folder} is whole: go on with --resume."
         print(f"\nifsl: Interrupted.{where}", file=sys.stderr)
@@ -216,7 +222,7 @@ def draw_pictures(model, bench, how: dict, protocol: dict, settings: Settings, d
         masks = None if settings.weak else episode.masks[None].to(device)
         query, supports = episode.query[None].to(device), episode.supports[None].to(device)
         presence, (mask,) = model.predict(query, supports, masks, [episode.size])
-        (folder / f"{index:04d}.png").write_bytes(show(episode, (presence[0].cpu(), mask.cpu())).png())
+        show(episode, (presence[0].cpu(), mask.cpu())).savefig(folder / f"{index:04d}.png")
     return folder
 
 

@@ -26,6 +26,7 @@ import lightning
 import numpy as np
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
@@ -66,8 +67,9 @@ def train(settings: Settings, resume: bool = False) -> Path:
     folder, last = settings.folder, settings.folder / "last.ckpt"
     if first_process():
         check_folder(folder, resume)
+    *_, processes = where(settings)
     if resume and last.is_file():
-        check_same(settings, last)
+        check_same(settings, last, processes)
     root = {"root": settings.datapath, "fold": settings.fold, "lists": settings.lists}
     trn, val = (Benchmark(settings.benchmark, split=split, **root) for split in ("trn", "val"))
     trn.check_layout()
@@ -80,7 +82,7 @@ def train(settings: Settings, resume: bool = False) -> Path:
     if settings.size is not None:
         learner.image_size = settings.size
     module = Training(learner, settings, trn, val)
-    trainer = build_trainer(settings, module, trn)
+    trainer = build_trainer(settings, len(trn))
     if first_process():
         write_text(folder / "settings.json", json.dumps(settings.plain(), indent=1))
     with quiet(), interrupts():
@@ -277,17 +279,14 @@ def join(parts: list) -> Tensor | list:
 # The trainer ----------------------------------------------------------------------------------------------------------
 
 
-def build_trainer(settings: Settings, module: Training, trn: Benchmark) -> lightning.Trainer:
-    """Lightning's trainer as the settings say; raises `InputError` for devices that are not there."""
-    accelerator, devices = parse_devices(settings.devices)
-    processes = settings.nodes * (len(devices) if isinstance(devices, list) else devices)
-    if settings.precision == "16" and accelerator == "cpu":
-        raise InputError("precision 16 needs a GPU; choose bf16 or 32.")
-    epoch = -(-len(trn) // (settings.bsz * processes))  # steps, rounded up
+def build_trainer(settings: Settings, episodes: int) -> lightning.Trainer:
+    """Lightning's trainer as the settings say, for epochs of so many `episodes`."""
+    accelerator, devices, processes = where(settings)
+    epoch = -(-episodes // (settings.bsz * processes))  # steps, rounded up
     steps = settings.steps or settings.niter * epoch
     # Processes wait for a gradient from every parameter unless told that some get none: PFENet's inner heads.
     strategy = DDPStrategy(find_unused_parameters=settings.method == "pfenet") if processes > 1 else "auto"
-    with quiet():
+    with quiet(), refusals():
         return lightning.Trainer(
             accelerator=accelerator,
             devices=devices,
@@ -313,6 +312,14 @@ def build_trainer(settings: Settings, module: Training, trn: Benchmark) -> light
             use_distributed_sampler=False,  # ours share out the episodes themselves
             inference_mode=False,  # what the cache keeps in validation is used in training
         )
+
+
+def where(settings: Settings) -> tuple[str, int | list[int], int]:
+    """Accelerator, devices, and the number of processes; raises `InputError` for what this machine cannot do."""
+    accelerator, devices = parse_devices(settings.devices)
+    if settings.precision == "16" and (accelerator == "cpu" or not torch.cuda.is_available()):
+        raise InputError("precision 16 needs a GPU; choose bf16 or 32.")
+    return accelerator, devices, settings.nodes * (len(devices) if isinstance(devices, list) else devices)
 
 
 def parse_devices(text: str) -> tuple[str, int | list[int]]:
@@ -487,7 +494,7 @@ def read_checkpoint(path: str | Path) -> dict:
     return checkpoint
 
 
-def check_same(settings: Settings, last: Path) -> None:
+def check_same(settings: Settings, last: Path, processes: int) -> None:
     """Raise `InputError` if a run would go on with other settings than it began with."""
     then = read_checkpoint(last)["settings"]
     now = settings.plain()
@@ -496,8 +503,7 @@ def check_same(settings: Settings, last: Path) -> None:
     for name in FIXED:
         if now[name] != then[name]:
             raise InputError(f"{name} is {now[name]}, but {last} was begun with {then[name]}; resume with the same.")
-    accelerator, devices = parse_devices(settings.devices)
-    episodes = settings.bsz * settings.nodes * (len(devices) if isinstance(devices, list) else devices)
+    episodes = settings.bsz * processes
     if episodes != then["episodes_a_step"]:
         raise InputError(
             f"bsz times processes is {episodes}, but {last} was begun with {then['episodes_a_step']}; make them equal."
@@ -527,8 +533,19 @@ def quiet():
     logger.setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PossibleUserWarning)
+        warnings.filterwarnings("ignore", message=".*LeafSpec")  # Lightning's own, with torch 2.9 and later
         yield
     logger.setLevel(level)
+
+
+@contextmanager
+def refusals():
+    """Lightning's refusals, such as several processes from within a notebook, as an `InputError`."""
+    try:
+        yield
+    except MisconfigurationException as error:
+        first = str(error).split(". ")[0].strip().rstrip(".")
+        raise InputError(f"Lightning cannot run so: {first}; choose other devices, or use the command line.") from error
 
 
 @contextmanager

@@ -348,6 +348,24 @@ def test_devices_that_are_not_there(text, monkeypatch):
         parse_devices(text)
 
 
+@pytest.mark.parametrize(
+    ("installed", "nowandb", "expected"), [(True, False, True), (True, True, False), (False, False, False)]
+)
+def test_weights_and_biases_where_it_is_installed_and_wanted(installed, nowandb, expected, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(training, "find_spec", lambda name: object() if installed else None)
+    monkeypatch.setattr(training, "WandbLogger", lambda **given: given)
+    found = training.loggers(Settings(nowandb=nowandb, logpath="demo"))
+    assert [one["name"] for one in found[1:]] == (["pascal-fold0-resnet50-demo"] if expected else [])
+
+
+def test_what_lightning_refuses_is_an_input_error():
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    with pytest.raises(InputError, match="cannot run so: No 2 of these;"), training.refusals():
+        raise MisconfigurationException("No 2 of these. Long advice follows.")
+
+
 def test_methods_that_need_masks_refuse_weak_training(fast):
     with pytest.raises(InputError, match="class tags"):
         train(fast(method="panet", width=None, weak=True))

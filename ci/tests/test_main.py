@@ -1,0 +1,229 @@
+"""The command line: the published options, what it writes, how it ends when something is wrong."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from ifsl.__main__ import build_parser, main
+from ifsl.settings import Settings
+
+PUBLISHED = (
+    *("--datapath", "--method", "--benchmark", "--logpath", "--way", "--shot", "--bsz", "--lr", "--niter", "--fold"),
+    *("--backbone", "--weak", "--eval", "--vis", "--resume", "--nowandb"),
+)
+OURS = (
+    *("--devices", "--nodes", "--precision", "--workers", "--steps", "--size", "--void-ignore", "--episodes", "--seed"),
+    *("--fss", "--checkpoint", "--cache-features", "--decay"),
+)
+FAST = ("--backbone", "efficientnet_lite0", "--size", "64", "--bsz", "2", "--workers", "0", "--nowandb")
+FAST += ("--devices", "cpu")
+PFENET = ["--method", "pfenet", "--width", "8", *FAST]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Several processes share the cores here."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def data(tiny_root, tmp_path, monkeypatch) -> list[str]:
+    """--datapath of the tiny benchmark; the logs go into a folder of the test's own."""
+    monkeypatch.chdir(tmp_path)
+    return ["--datapath", str(tiny_root)]
+
+
+def start(*arguments: str, **more) -> subprocess.Popen:
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "ifsl", *arguments]
+    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
+
+
+# Options --------------------------------------------------------------------------------------------------------------
+
+
+def test_help_explains_every_option_without_torch():
+    code = (
+        "import sys; from ifsl.__main__ import build_parser; build_parser().print_help(); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("False\n")
+    for option in PUBLISHED + OURS:
+        assert re.search(rf"^  {option}\b", done.stdout, re.M), option
+    for action in build_parser()._actions:
+        assert action.help, action.option_strings
+
+
+def test_the_defaults_are_the_published_ones_and_those_that_help_names():
+    settings = Settings()
+    assert (settings.bsz, settings.niter, settings.way, settings.shot) == (12, 2000, 1, 1)
+    assert (settings.method, settings.benchmark, settings.backbone) == ("asnet", "pascal", "resnet50")
+    assert not vars(build_parser().parse_args([]))  # so that Settings alone decides
+    for action in build_parser()._actions:
+        named = re.search(r"\(default: ([\w./]+)\)$", action.help)
+        if named and action.dest not in ("episodes", "width", "logpath"):
+            assert str(getattr(settings, action.dest)) == named[1], action.dest
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--method", "resnet"], "--method"),
+        (["--fold", "4"], "--fold"),
+        (["--fold", "one"], "--fold"),
+        (["--backbone", "vgg16"], "--backbone"),
+        (["--benchmark", "fss1000"], "--benchmark"),
+        (["--wey", "2"], "--wey"),
+        (["--way", "0"], "way is 0"),
+        (["--way", "2.5"], "--way"),
+        (["--shot", "-1"], "shot is -1"),
+        (["--bsz", "0"], "bsz is 0"),
+        (["--lr", "-1"], "lr is -1"),
+        (["--precision", "8"], "--precision"),
+        (["--logpath", "../../x"], "logpath is"),
+        (["--vis"], "--vis"),
+        (["--checkpoint", "x.ckpt"], "--checkpoint"),
+        (["--episodes", "5"], "--episodes"),
+        (["--eval", "--resume"], "--resume"),
+        (["--resume"], "no run in"),
+        (["--width", "3"], "width"),
+        (["--datapath", "nowhere"], "nowhere"),
+        (["--devices", "7"], "devices is '7'"),
+        (["--devices", "gpu"], "devices is 'gpu'"),
+        (["--precision", "16", "--devices", "cpu"], "precision 16"),
+        (["--method", "panet", "--weak"], "class tags"),
+        (["--method", "asnethm", "--weak"], "class tags"),
+        (["--method", "pfenet", "--backbone", "resnet101"], "resnet101"),
+        (["--method", "panet", "--cache-features"], "trains its backbone"),
+        (["--size", "8"], "size"),
+        (["--size", "64"], "257"),
+        (["--way", "6"], "way is 6"),
+        (["--eval"], "best_model.ckpt"),
+        (["--eval", "--checkpoint", "gone.ckpt"], "gone.ckpt"),
+        (["--eval", "--checkpoint", "untrained", "--episodes", "0"], "episodes"),
+        (["--eval", "--checkpoint", "untrained", "--devices", "cpu:2"], "testing runs on one"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_status_2(arguments, named, data, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    # Later ones win. No ImageNet weights are looked for: a mistake is to be found on any machine.
+    given = [*data, "--backbone", "efficientnet_lite0", "--workers", "0", "--nowandb", *arguments]
+    try:
+        status = main(given)
+    except SystemExit as error:
+        status = error.code
+    said = capsys.readouterr().err
+    assert status == 2, said
+    assert named in said and said.startswith("ifsl: ") and len(said.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_mistake_in_a_worker_process_is_one_sentence_too(data, capsys, tmp_path):
+    root = tmp_path / "root"
+    shutil.copytree(data[1], root, ignore=shutil.ignore_patterns("COCO2014"), copy_function=os.link)
+    for mask in (root / "VOC2012" / "SegmentationClassAug").iterdir():
+        mask.unlink()
+    assert main([*PFENET, "--datapath", str(root), "--workers", "1", "--steps", "1", "--val-episodes", "2"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("ifsl: ") and "SegmentationClassAug" in said and "missing" in said
+
+
+def test_nothing_is_written_over(data, tmp_path, capsys):
+    run = tmp_path / "logs/pascal/fold0/efficientnet_lite0/pfenet"
+    run.mkdir(parents=True)
+    (run / "last.ckpt").write_text("precious")
+    assert main([*PFENET, *data, "--steps", "1"]) == 2
+    assert "holds a run already" in capsys.readouterr().err
+    assert (run / "last.ckpt").read_text() == "precious"
+
+
+# Runs -----------------------------------------------------------------------------------------------------------------
+
+
+def test_train_then_test_with_pictures(data, tmp_path, capsys):
+    given = [*PFENET, *data, "--logpath", "demo", "--way", "2", "--shot", "2"]
+    assert main([*given, "--steps", "2", "--val-episodes", "3"]) == 0
+    folder = tmp_path / "logs/pascal/fold0/efficientnet_lite0/demo"
+    assert "Best mIoU in validation" in capsys.readouterr().out
+    assert {"best_model.ckpt", "last.ckpt", "metrics.csv", "settings.json"} <= {p.name for p in folder.iterdir()}
+    assert json.loads((folder / "settings.json").read_text())["way"] == 2
+    assert any((folder / "tensorboard").glob("events*"))
+
+    assert main([*given, "--eval", "--episodes", "3", "--vis"]) == 0
+    said = capsys.readouterr().out
+    assert "ER" in said and "mIoU" in said and "void" in said
+    result = json.loads((folder / "test-2way-2shot.json").read_text())
+    curve = list(csv.DictReader((folder / "metrics.csv").open()))
+    assert result["er"] == pytest.approx(float(curve[-1]["val_er"]), abs=1e-3)
+    assert result["miou"] == pytest.approx(float(curve[-1]["val_miou"]), abs=1e-3)
+    assert len(result["iou_per_class"]) == 5
+    assert (folder / "test-2way-2shot.csv").is_file()
+    assert [p.name for p in sorted((folder / "vis").iterdir())] == ["0000.png", "0001.png", "0002.png"]
+    assert Image.open(folder / "vis" / "0000.png").width > 300
+
+    assert main([*given, "--eval", "--episodes", "3", "--checkpoint", str(folder / "last.ckpt"), "--fss"]) == 0
+    assert "FB-IoU" in capsys.readouterr().out
+
+
+def test_an_untrained_learner_can_be_tested(data, capsys):
+    assert main([*PFENET, *data, "--eval", "--checkpoint", "untrained", "--episodes", "2", "--precision", "bf16"]) == 0
+    assert "2 episodes" in capsys.readouterr().out
+
+
+def test_two_processes_report_what_one_does(data, tmp_path):
+    # PANet, so that maps differ from episode to episode; 21 episodes make uneven shares.
+    given = ["--method", "panet", *FAST, *data, "--logpath", "two", "--size", "96"]
+    two = start(*given, "--devices", "cpu:2", "--steps", "2", "--lr", "1e-6", "--val-episodes", "21")
+    out, err = two.communicate(timeout=400)
+    assert two.returncode == 0, err[-2000:]
+    assert out.count("Best mIoU") == 1
+    folder = tmp_path / "logs/pascal/fold0/efficientnet_lite0/two"
+    assert main([*given, "--eval", "--episodes", "21", "--checkpoint", str(folder / "last.ckpt")]) == 0
+    result = json.loads((folder / "test-1way-1shot.json").read_text())
+    (row,) = csv.DictReader((folder / "metrics.csv").open())
+    assert float(row["val_er"]) == pytest.approx(result["er"], abs=1e-3)
+    assert float(row["val_miou"]) == pytest.approx(result["miou"], abs=1e-3) != 0
+
+
+def test_ctrl_c_keeps_the_last_checkpoint_and_says_how_to_go_on(data, tmp_path):
+    given = [*PFENET, *data, "--val-every", "2", "--val-episodes", "2"]
+    running = start(*given, "--steps", "100000")
+    last = tmp_path / "logs/pascal/fold0/efficientnet_lite0/pfenet/last.ckpt"
+    deadline = time.monotonic() + 300
+    while not last.is_file() and running.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=120)
+    assert running.returncode == 130, err[-2000:]
+    assert "--resume" in err.splitlines()[-1] and "Traceback" not in err
+    step = torch.load(last, weights_only=True)["global_step"]
+    assert main([*given, "--steps", str(step + 1), "--resume"]) == 0
+    assert torch.load(last, weights_only=True)["global_step"] == step + 1
+
+
+def test_an_interrupted_notebook_hears_the_next_interrupt_too(data, monkeypatch, capsys):
+    from ifsl.training import Training
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Training, "training_step", interrupt)
+    handler = signal.getsignal(signal.SIGINT)
+    assert main([*PFENET, *data, "--steps", "1", "--val-episodes", "1"]) == 130
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert "--resume" in capsys.readouterr().err
