@@ -10,6 +10,8 @@ from .blocks import CorrelationLearner, Decoder, GroupNorm
 from .learner import Features
 
 HEADS = 8
+LOGITS = {False: 2**19, True: 2**28}
+"""How many logits to compute at once: what stays in a processor's cache; on a GPU what fits in memory."""
 SIDES = range(257, 513)
 """Image sides whose layer2 and layer3 end at 2 x 2 support cells."""
 
@@ -51,29 +53,77 @@ class Attention(nn.Module):
         )
         self.out_norm = GroupNorm(out)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(G, C, Hq·Wq, Hs, Ws) and masks (G, S, S) to (G, C', Hq·Wq, Hs', Ws')."""
-        convs = [self.qhead, self.khead, self.vhead]
-        if isinstance(self.short_cut, nn.Identity):
-            (q, k, v), shortcut = convolve(x, *convs), x
-        else:
-            q, k, v, shortcut = convolve(x, *convs, self.short_cut[0])
-            shortcut = self.short_cut[1:](shortcut)
-        attended = self.weights(q, k, mask) @ heads(v)  # (G, Hq·Wq, 8, Hs'·Ws', C'/16)
-        attended = attended.transpose(2, 3).flatten(3).unflatten(2, q.shape[-2:]).movedim(-1, 1)
+    def forward(self, x: Tensor, masks: "SupportMasks") -> Tensor:
+        """(G, C, Hq·Wq, Hs, Ws) to (G, C', Hq·Wq, Hs', Ws')."""
+        q, k, v, shortcut = self.project(x)
+        keys = masks.inside(k.shape[-2:])
+        attended = torch.stack([attend(*map(tokens, qkv), at) for *qkv, at in zip(q, k, v, keys, strict=True)])
+        attended = attended.unflatten(2, q.shape[-2:]).movedim(-1, 1)  # (G, C'/2, Hq·Wq, Hs', Ws')
         return self.out_norm(self.agg(attended) + shortcut)
 
-    def weights(self, q: Tensor, k: Tensor, mask: Tensor) -> Tensor:
-        """Attention weights (G, Hq·Wq, 8, Hs'·Ws', keys) of queries (G, C, Hq·Wq, Hs', Ws') over keys."""
-        keys = F.interpolate(mask[:, None], k.shape[-2:], mode="bilinear", align_corners=True).flatten(1)
-        outside = (keys == 0)[:, None, None, None]
-        logits = (heads(q) @ heads(k).mT).masked_fill(outside, -1e9)
-        return logits.softmax(dim=-1)
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Queries, keys, values (G, C'/2, Hq·Wq, ., .) and the shortcut (G, C', Hq·Wq, Hs', Ws')."""
+        heads = [self.qhead, self.khead, self.vhead]
+        if isinstance(self.short_cut, nn.Identity):
+            return *convolve(x, *heads), x
+        conv, *rest = self.short_cut
+        q, k, v, shortcut = convolve(x, *heads, conv)
+        return q, k, v, nn.Sequential(*rest)(shortcut)
 
 
-def heads(x: Tensor) -> Tensor:
-    """(G, C, Hq·Wq, Hs, Ws) to (G, Hq·Wq, heads, Hs·Ws, C/heads)."""
-    return x.flatten(3).unflatten(1, (HEADS, -1)).permute(0, 3, 1, 4, 2)
+class SupportMasks:
+    """Which support cells are inside the masks (G, S, S), on any grid."""
+
+    def __init__(self, masks: Tensor):
+        self.masks, self.known = masks, {}
+
+    def inside(self, grid: tuple[int, int]) -> list[Tensor]:
+        """For each support the indices of the grid's cells where the resized mask is not exactly 0."""
+        if grid not in self.known:
+            self.known[grid] = [mask.flatten().nonzero()[:, 0] for mask in upsample(self.masks[:, None], grid)]
+        return self.known[grid]
+
+
+def tokens(x: Tensor) -> Tensor:
+    """(C, Hq·Wq, Hs, Ws) to (Hq·Wq, Hs·Ws, C)."""
+    return x.flatten(2).permute(1, 2, 0)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, inside: Tensor) -> Tensor:
+    """Attention of one support's cells, for every query cell by itself.
+
+    q: (Hq·Wq, queries, C); k, v: (Hq·Wq, keys, C); inside: indices of the keys to attend to; where there are none, all
+    are attended to alike. Returns (Hq·Wq, queries, C).
+    """
+    if len(inside) == 0:
+        return v.mean(dim=1, keepdim=True).expand_as(q)
+    if len(inside) < k.shape[1]:
+        k, v = k[:, inside], v[:, inside]
+    logits = HEADS * q.shape[1] * len(inside)  # of one query cell
+    size = max(1, LOGITS[q.is_cuda] // logits)
+    parts = zip(q.split(size), k.split(size), v.split(size), strict=True)
+    return torch.cat([values(weights(q, k), v) for q, k, v in parts])
+
+
+def weights(q: Tensor, k: Tensor) -> Tensor:
+    """Attention weights (heads, queries, keys, cells) of q (cells, queries, C) over k (cells, keys, C)."""
+    q, k = cells_last(q)[:, :, :, None], cells_last(k)[:, :, None]  # (heads, C/heads, queries or 1, keys or 1, cells)
+    logits = q[:, 0] * k[:, 0]
+    for channel in range(1, q.shape[1]):
+        logits = torch.addcmul(logits, q[:, channel], k[:, channel])
+    return logits.softmax(dim=2)
+
+
+def values(weights: Tensor, v: Tensor) -> Tensor:
+    """Weighted sums (cells, queries, C) of v (cells, keys, C) over the keys."""
+    v = cells_last(v)[:, :, None]  # (heads, C/heads, 1, keys, cells)
+    sums = [(weights * v[:, channel]).sum(dim=2) for channel in range(v.shape[1])]
+    return torch.stack(sums, dim=1).flatten(0, 1).permute(2, 1, 0)
+
+
+def cells_last(x: Tensor) -> Tensor:
+    """(cells, n, C) to (heads, C/heads, n, cells): long rows to compute on, as a head has two channels only."""
+    return x.permute(2, 1, 0).contiguous().unflatten(0, (HEADS, -1))
 
 
 class FeedForward(nn.Module):
@@ -101,8 +151,8 @@ class AttentiveSqueezeLayer(nn.Module):
         self.attn = Attention(channels, out, kernel, stride, pool)
         self.ff = FeedForward(out)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        return self.ff(self.attn(x, mask))
+    def forward(self, x: Tensor, masks: SupportMasks) -> Tensor:
+        return self.ff(self.attn(x, masks))
 
 
 class AttentiveSqueezeNetwork(Decoder):
@@ -118,22 +168,22 @@ class AttentiveSqueezeNetwork(Decoder):
         self.encoder_layer4to3 = nn.ModuleList([layer(128, 128, 1, 1), layer(128, 128, 2, 1)])
         self.encoder_layer3to2 = nn.ModuleList([layer(128, 128, 1, 1), layer(128, 128, 2, 1)])
 
-    def forward(self, correlations: list[Tensor], mask: Tensor) -> Tensor:
-        corr2, corr3, corr4 = correlations
-        x4 = squeeze(self.encoder_layer4, corr4, mask).mean(dim=(-2, -1))
-        x3 = add(squeeze(self.encoder_layer3, corr3, mask), x4)
-        x3 = squeeze(self.encoder_layer4to3, x3, mask)[..., 0, 0]
-        x2 = add(squeeze(self.encoder_layer2, corr2, mask), x3)
-        x2 = squeeze(self.encoder_layer3to2, x2, mask)[..., 0, 0]
+    def forward(self, correlations: list[Tensor], masks: Tensor) -> Tensor:
+        (corr2, corr3, corr4), masks = correlations, SupportMasks(masks)
+        x4 = squeeze(self.encoder_layer4, corr4, masks).mean(dim=(-2, -1))
+        x3 = add(squeeze(self.encoder_layer3, corr3, masks), x4)
+        x3 = squeeze(self.encoder_layer4to3, x3, masks)[..., 0, 0]
+        x2 = add(squeeze(self.encoder_layer2, corr2, masks), x3)
+        x2 = squeeze(self.encoder_layer3to2, x2, masks)[..., 0, 0]
         return self.decode(x2)
 
 
-def squeeze(layers: nn.ModuleList, x: Tensor, mask: Tensor) -> Tensor:
+def squeeze(layers: nn.ModuleList, x: Tensor, masks: SupportMasks) -> Tensor:
     """Run the layers: (G, C, Hq, Wq, Hs, Ws) to (G, C', Hq, Wq, Hs', Ws')."""
     grid = x.shape[2:4]
     x = x.flatten(2, 3)
     for layer in layers:
-        x = layer(x, mask)
+        x = layer(x, masks)
     return x.unflatten(2, grid)
 
 
