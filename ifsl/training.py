@@ -403,7 +403,7 @@ class Curve(Callback):
         self.write(trainer, *(f"{trainer.callback_metrics[name].item():.4f}" for name in self.COLUMNS[2:]))
 
     def write(self, trainer: lightning.Trainer, er: str = "", miou: str = "") -> None:
-        loss = torch.stack(self.losses).mean().item()
+        loss = trainer.strategy.reduce(torch.stack(self.losses).mean()).item()  # mean over the processes
         self.losses.clear()
         if trainer.is_global_zero:
             with open(self.path, "a", encoding="utf-8") as file:
