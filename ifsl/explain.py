@@ -14,17 +14,26 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap
 from torch import Tensor
 
-from .episodes import Episode
+from .episodes import Episode, to_picture
 from .figures import (
     BACKGROUND,
     DARK,
     DPI,
+    GAP,
+    GUTTER,
     INK,
+    LABEL,
     QUIET,
     WIDTH,
     Picture,
+    canvas,
+    class_label,
+    heading,
+    image,
+    number_ways,
     overlay,
     way_colour,
+    write,
 )
 from .maps import upsample
 
@@ -50,7 +59,7 @@ def grid(rows: int, columns: int, aspect: float, extra: float = 0.4) -> tuple[Pi
 
 def heat(ax: Axes, values: Tensor, title: str, colour: str | None = None) -> None:
     """A map (h, w) of values 0…1; its cells are drawn as they are, without smoothing."""
-    ax.imshow(values.detach().cpu(), cmap=HEAT, vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+    ax.imshow(values.detach().cpu().numpy(), cmap=HEAT, vmin=0, vmax=1, interpolation="nearest", aspect="auto")
     ax.set_title(title, fontsize=9.5, color=INK)
     if colour:
         ax.spines[:].set(visible=True, color=colour, linewidth=2.5)
@@ -104,7 +113,7 @@ def merged(ep: Episode, stacked: Tensor, masks: Sequence[np.ndarray]) -> Picture
 
 
 def threshold(ep: Episode, log_prob: Tensor, limit: float) -> Picture:
-    """What a threshold does to presence: the foreground maps (N, h, w) of log-probabilities with the cells above it
+    """What a threshold does to presence, for up to three ways: the foreground maps of (N, 2, h, w), the cells above it
     outlined, and the largest probability of each way beside it."""
     way, aspect = len(log_prob), ep.size[0] / ep.size[1]
     foreground = log_prob[:, 1].exp()
@@ -116,7 +125,7 @@ def threshold(ep: Episode, log_prob: Tensor, limit: float) -> Picture:
         heat(ax, values, f"{n}: {ep.class_names[n - 1]}", way_colour(n))
         inside = values.numpy() >= limit
         outline(ax, inside)
-        ax.set_xlabel(f"{inside.sum()} of {inside.size} cells reach {limit:.2f}", fontsize=8.5, color=QUIET)
+        ax.set_xlabel(f"{inside.sum()} of {inside.size} cells\nreach {limit:.2f}", fontsize=8.5, color=QUIET)
     bars(axes[0, -1], ep, largest, limit)
     return fig
 
@@ -152,6 +161,7 @@ def threshold_curve(largest: Sequence[float], present: Sequence[bool], mark: str
         ax.axvline(0.5, color=QUIET, linewidth=1)
         ax.text(0.5, 103, mark, color=QUIET, fontsize=9, ha="center")
     ax.set(xlim=(0, 1), ylim=(0, 101), xlabel="threshold", ylabel=f"share of {len(true)} episodes (%)")
+    ax.set_yticks(range(0, 101, 20))
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
     return fig
@@ -190,7 +200,7 @@ def feature_colours(picture: np.ndarray, features: dict[str, Tensor]) -> Picture
         three = cells @ directions[:3].T
         low, high = three.quantile(0.02, dim=0), three.quantile(0.98, dim=0)
         colours = ((three - low) / (high - low)).clamp(0, 1)
-        ax.imshow(colours.reshape(*values.shape[1:], 3), interpolation="nearest", aspect="auto")
+        ax.imshow(colours.reshape(*values.shape[1:], 3).numpy(), interpolation="nearest", aspect="auto")
         ax.set_title(name, fontsize=9.5, color=INK)
     return fig
 
@@ -237,7 +247,8 @@ def answers(
         heat(ax, values.masked_fill(~touched, torch.nan) if inside_only else values, name)
         ax.set_facecolor(BACKGROUND)
         outline(ax, touched.numpy())
-        ax.set_xlabel(f"max {values.max():.2f}, inside {values[touched].max():.2f}", fontsize=8.5, color=QUIET)
+        inside = f"{values[touched].max():.2f}" if touched.any() else "no cell"
+        ax.set_xlabel(f"max {values.max():.2f}, inside {inside}", fontsize=8.5, color=QUIET)
     scale(fig, axes, "correlation")
     return fig
 
@@ -250,4 +261,48 @@ def level_maps(picture: np.ndarray, levels: dict[str, Tensor], label: str) -> Pi
     for ax, (name, values) in zip(axes[0, 1:], levels.items(), strict=True):
         heat(ax, values, name)
     scale(fig, axes, label)
+    return fig
+
+
+# The task -------------------------------------------------------------------------------------------------------------
+
+
+def three_tasks(ep: Episode) -> Picture:
+    """One query under the three set-ups, for a 2-way episode whose query shows exactly one of its classes."""
+    shown = int(ep.presence.nonzero()[0, 0])
+    aspect = ep.size[0] / ep.size[1]
+    side = 1.45  # of a support, and the height of the query
+    width = side / aspect
+    x_query, x_answer = 2 * (side + GAP) + GUTTER, 2 * (side + GAP) + width + 2 * GUTTER
+    row = 2 * LABEL + side + 0.25
+    fig, ax = canvas(x_answer + width + 2.1, 3 * row)
+    truth = ep.query_mask.numpy()
+    tasks = {
+        "FS-C, few-shot classification: which one is it?": ([0, 1], False),
+        "FS-S, few-shot segmentation: where is it?": ([shown], True),
+        "FS-CS, both at once: which of them are there, if any, and where?": ([0, 1], True),
+    }
+    for i, (name, (ways, masked)) in enumerate(tasks.items()):
+        top = i * row
+        heading(ax, 0, top, name)
+        for place, n in enumerate(ways):
+            x = place * (side + GAP)
+            class_label(ax, x, top + LABEL, n + 1, ep.class_names[n])
+            mask = (n + 1) * ep.masks[n, 0].byte().numpy() if masked else None
+            image(ax, (x, top + 2 * LABEL, side, side), to_picture(ep.supports[n, 0]), mask, strength=0.15)
+        write(ax, x_query, top + LABEL, "query", color=QUIET)
+        image(ax, (x_query, top + 2 * LABEL, width, side), ep.picture)
+        write(ax, x_answer, top + LABEL, "answer", color=QUIET)
+        x_text = x_answer
+        if masked:
+            image(ax, (x_answer, top + 2 * LABEL, width, side), ep.picture, truth)
+            number_ways(ax, (x_answer, top + 2 * LABEL, width, side), truth)
+            x_text += width + 0.15
+        for place, n in enumerate(ways if i != 1 else []):
+            there = bool(ep.presence[n])
+            class_label(
+                ax, x_text, top + (2 + place) * LABEL, n + 1, f"{ep.class_names[n]}: {'yes' if there else 'no'}"
+            )
+        notes = ("exactly one yes", "it is there for sure", "none, one or several yes")
+        write(ax, x_text, top + (4.2 if i != 1 else 2) * LABEL, notes[i], color=QUIET, fontsize=8.5)
     return fig

@@ -60,6 +60,24 @@ def explore_episodes(bench: Benchmark, way: int = 2, shot: int = 1, index: int =
     )
 
 
+def explore_question(ask: Callable[[int, list[int]], Episode], names: dict[int, str], queries: int) -> Screen:
+    """Ask a query for any of the fold's classes: a button for each, and a slider over the queries.
+
+    ask: the number of a query and class ids to an episode; names: {class id: name} of the fold; queries: how many.
+    """
+
+    def draw(query: int, **chosen: bool) -> Picture:
+        classes = [int(c) for c, pressed in chosen.items() if pressed]
+        if not classes:
+            raise InputError("Choose at least one class to ask for.")
+        return show(ask(query, classes))
+
+    buttons = {
+        str(c): ipywidgets.ToggleButton(place < 2, description=name) for place, (c, name) in enumerate(names.items())
+    }
+    return Screen(draw, {"query": slider("query", 0, 0, queries - 1), **buttons})
+
+
 def explore_threshold(cases: dict[str, tuple[Episode, Tensor]], limit: float = 0.5) -> Screen:
     """What a threshold does to presence: a slider for it, and a choice of episodes.
 

@@ -8,7 +8,9 @@ import keep
 import links
 import nbformat
 import pytest
+import torch
 from conftest import REPOSITORY
+from torch import Tensor
 
 FOLDER = REPOSITORY / "notebooks"
 CHAPTERS = sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
@@ -94,16 +96,80 @@ def share_shown(names: dict) -> float:
     return 100 * sum(shown) / len(shown)
 
 
+def share_empty(names: dict) -> float:
+    drawn = [names["bench"].draw(i, 3, 1) for i in range(1000)]
+    return 100 * sum(not names["shown"](one.query) & set(one.classes) for one in drawn) / 1000
+
+
+def absent_pair(names: dict) -> list[int]:
+    return [c for c in names["bench"].class_ids if c not in names["shown"](names["bench"].entries[0][0])][:2]
+
+
+def present_pair(names: dict) -> list[int]:
+    return [names["bench"].entries[0][1], absent_pair(names)[0]]
+
+
+def unclamped(q: Tensor, s: Tensor) -> Tensor:
+    q, s = (x / x.norm(dim=0) for x in (q, s))
+    return torch.einsum("cij,cuv->ijuv", q, s)
+
+
+def correlate(q: Tensor, s: Tensor) -> Tensor:
+    return unclamped(q, s).clamp(min=0)
+
+
+def unnormalised(q: Tensor, s: Tensor) -> Tensor:
+    return torch.einsum("cij,cuv->ijuv", q, s).clamp(min=0)
+
+
+def transposed(q: Tensor, s: Tensor) -> Tensor:
+    return correlate(q, s).permute(2, 3, 0, 1)
+
+
+def presence(log_prob: Tensor, delta: float) -> Tensor:
+    return log_prob[:, :, 1].amax(dim=(-2, -1)).exp() >= delta
+
+
+def of_background(log_prob: Tensor, delta: float) -> Tensor:
+    return log_prob[:, :, 0].amax(dim=(-2, -1)).exp() >= delta
+
+
+def of_the_mean(log_prob: Tensor, delta: float) -> Tensor:
+    return log_prob[:, :, 1].mean(dim=(-2, -1)).exp() >= delta
+
+
+def over_ways(log_prob: Tensor, delta: float) -> Tensor:
+    return log_prob[:, :, 1].amax(dim=(1, 2, 3)).exp() >= delta
+
+
 ANSWERS: dict[str, Answers] = {
     "00": {
         1: (lambda names: 32, [lambda names: 31, lambda names: 5, lambda names: 10]),
         2: (share_shown, [lambda names: 100 - share_shown(names), lambda names: share_shown(names) / 100]),
         3: (lambda names: (26, 25), [lambda names: (26, 26), lambda names: (25, 25)]),
     },
+    "01": {
+        1: (lambda names: (3, 1, 8), [lambda names: (3, 1, 7), lambda names: (3, 3, 8), lambda names: (8, 1, 3)]),
+        2: (share_empty, [lambda names: 100 - share_empty(names), lambda names: 100, lambda names: -1]),
+        3: (absent_pair, [lambda names: names["bench"].class_ids[:5], lambda names: present_pair(names)]),
+    },
     "02": {
         1: (lambda names: 0, [lambda names: 1, lambda names: 2]),
         2: (lambda names: 0.757, [lambda names: 0.75, lambda names: 0.5, lambda names: 0.9]),
         3: (first_empty, [lambda names: first_empty(names) + 1, lambda names: -1, lambda names: "7"]),
+    },
+    "03": {
+        1: (lambda names: "b", [lambda names: "a", lambda names: "c", lambda names: 2]),
+        2: (
+            lambda names: (25_000_000, 4),
+            [lambda names: (25_000_000, 16), lambda names: (10_000, 4), lambda names: (6_250_000, 4)],
+        ),
+        3: (lambda names: correlate, [lambda names: unclamped, lambda names: unnormalised, lambda names: transposed]),
+    },
+    "04": {
+        1: (lambda names: presence, [lambda names: of_background, lambda names: of_the_mean, lambda names: over_ways]),
+        2: (lambda names: (True, 0), [lambda names: (True, 1), lambda names: (False, 0)]),
+        3: (lambda names: 25, [lambda names: 50, lambda names: 100 / 3, lambda names: 0]),
     },
 }
 """{chapter: {exercise: (right answer, wrong answers)}}, each from the names that the chapter's set-up defines."""

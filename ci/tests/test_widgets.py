@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ifsl import Benchmark, widgets
+from ifsl.episodes import Episode
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +52,43 @@ def test_the_largest_episode_is_redrawn_within_a_second(bench: Benchmark) -> Non
         seconds.append(time.process_time() - start)
     torch.set_num_threads(threads)
     assert min(seconds) < 1
+
+
+def test_buttons_ask_for_classes(bench: Benchmark) -> None:
+    asked = []
+
+    def ask(query: int, classes: list[int]) -> Episode:
+        asked.append((query, classes))
+        return bench.episode(query, len(classes), 1, 64)
+
+    screen = widgets.explore_question(ask, {c: bench.class_names[c] for c in bench.class_ids}, queries=10)
+    before = screen.picture.value
+    screen.controls["4"].value = True
+    screen.controls["query"].value = 6
+    assert asked == [(0, [1, 2]), (0, [1, 2, 4]), (6, [1, 2, 4])] and screen.picture.value != before
+    for c in ("1", "2", "4"):
+        screen.controls[c].value = False
+    assert "at least one class" in screen.note.value
+
+
+def test_threshold_slider_changes_the_picture(bench: Benchmark) -> None:
+    foreground = torch.linspace(0.05, 0.95, 64).reshape(1, 8, 8)
+    log_prob = torch.stack([1 - foreground, foreground], dim=1).log()
+    cases = {str(i): (bench.episode(i, 1, 1, 64), log_prob) for i in (1, 2)}
+    screen = widgets.explore_threshold(cases)
+    pictures = [screen.picture.value]
+    for name, value in (("limit", 0.8), ("limit", 0.99), ("case", "2")):
+        screen.controls[name].value = value
+        pictures.append(screen.picture.value)
+    assert len(set(pictures)) == 4
+
+
+def test_the_cross_moves(bench: Benchmark) -> None:
+    ep = bench.episode(1, 1, 1, 64)
+    values = torch.rand(3, 8, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+    screen = widgets.explore_correlation(ep, {"layer2": values, "layer3": values[:, ::2, ::2, ::2, ::2]})
+    pictures = [screen.picture.value]
+    for name, value in (("x", 10), ("y", 90), ("inside_only", True)):
+        screen.controls[name].value = value
+        pictures.append(screen.picture.value)
+    assert len(set(pictures)) == 4

@@ -1,0 +1,92 @@
+"""The pictures between an episode and its answer are right and readable."""
+
+import numpy as np
+import pytest
+import torch
+from test_figures import assert_readable
+
+from ifsl import Benchmark, explain
+from ifsl.episodes import Episode
+from ifsl.maps import segment, stack
+
+
+@pytest.fixture(scope="module")
+def bench(tiny_root) -> Benchmark:
+    return Benchmark("pascal", tiny_root)
+
+
+def some_maps(way: int, side: int = 12) -> torch.Tensor:
+    """Maps (1, N, 2, side, side) whose foreground rises from way to way and from left to right."""
+    foreground = torch.linspace(0.02, 0.9, side).expand(side, side) * torch.arange(1, way + 1)[:, None, None] / way
+    return torch.stack([1 - foreground, foreground], dim=1).log()[None]
+
+
+@pytest.mark.parametrize("way", [1, 2, 3, 4, 5])
+def test_maps_are_readable(bench: Benchmark, way: int) -> None:
+    ep, log_prob = bench.episode(3, way, 1, 64), some_maps(way)
+    assert_readable(explain.class_maps(ep, log_prob[0]))
+    if way <= 3:
+        assert_readable(explain.threshold(ep, log_prob[0], 0.5))
+    stacked = stack(log_prob)
+    masks = [stacked.argmax(dim=1)[0].numpy(), segment(stacked, [ep.size])[0].numpy()]
+    assert_readable(explain.merged(ep, stacked[0], masks))
+
+
+def test_threshold_counts_cells_and_judges(bench: Benchmark) -> None:
+    ep = next(ep for ep in (bench.episode(i, 2, 1, 64) for i in range(100)) if ep.presence.tolist() == [True, False])
+    log_prob = some_maps(2)[0]  # the largest probabilities are 0.45 and 0.9
+    fig = explain.threshold(ep, log_prob, 0.5)
+    assert [text.get_text() for text in fig.axes[-1].texts] == ["0.45\nno ✗", "0.90\nyes ✗"]
+    reach = int((log_prob[1, 1].exp() >= 0.5).sum())
+    assert fig.axes[2].get_xlabel() == f"{reach} of 144 cells\nreach 0.50"
+    low = explain.threshold(ep, log_prob, 0.45 - 1e-6)
+    assert low.axes[-1].texts[0].get_text() == "0.45\nyes ✓"
+
+
+def test_threshold_curve_adds_up() -> None:
+    largest, present = [0.9, 0.6, 0.4, 0.2], [True, False, True, False]
+    fig = explain.threshold_curve(largest, present, mark="0.5, as published")
+    right, alarms, missed = (line.get_ydata() for line in fig.axes[0].lines[:3])
+    assert np.allclose(right + alarms + missed, 100)
+    limits = fig.axes[0].lines[0].get_xdata()
+    assert right[np.isclose(limits, 0.5)] == 50 and right[np.isclose(limits, 0.3)] == 75
+    assert_readable(fig)
+
+
+def test_at_asks_the_cell_under_the_point() -> None:
+    values = torch.arange(4 * 6 * 2 * 2, dtype=torch.float32).reshape(1, 4, 6, 2, 2)
+    assert torch.equal(explain.at({"level": values}, (0.5, 0.0))["level"], values[0, 0, 3])
+    assert torch.equal(explain.at({"level": values}, (1.0, 1.0))["level"], values[0, 3, 5])
+
+
+@pytest.mark.parametrize("inside_only", [False, True])
+def test_answers_are_readable_and_masked(bench: Benchmark, inside_only: bool) -> None:
+    ep = bench.episode(3, 1, 1, 64)
+    mask = torch.zeros(64, 64)
+    mask[10:40, 20:30] = 1
+    values = torch.rand(8, 8, generator=torch.Generator().manual_seed(0))
+    levels = {name: values for name in ("layer2, 34 x 34 cells", "layer3, 17 x 17 cells", "layer4, 9 x 9 cells")}
+    fig = explain.answers(ep.picture, (0.2, 0.7), ep.picture[:64, :64], mask, levels, inside_only)
+    seen = fig.axes[2].images[0].get_array()
+    assert np.ma.getmaskarray(seen).any() == inside_only
+    assert_readable(fig)
+
+
+def test_feature_colours_are_readable(bench: Benchmark) -> None:
+    features = torch.randn(16, 6, 6, generator=torch.Generator().manual_seed(0))
+    fig = explain.feature_colours(bench.episode(3, 1, 1, 64).picture, {"one": features, "other": features})
+    assert fig.axes[1].images[0].get_array().shape == (6, 6, 3)
+    assert_readable(fig)
+
+
+def one_present(bench: Benchmark) -> Episode:
+    return next(ep for ep in (bench.episode(i, 2, 1, 64) for i in range(100)) if ep.presence.tolist() == [False, True])
+
+
+def test_three_tasks(bench: Benchmark) -> None:
+    ep = one_present(bench)
+    fig = explain.three_tasks(ep)
+    said = [text.get_text() for text in fig.axes[0].texts]
+    for n, name in enumerate(ep.class_names):
+        assert said.count(f"{name}: {'yes' if ep.presence[n] else 'no'}") == 2  # not in FS-S, which does not ask
+    assert_readable(fig)
