@@ -469,3 +469,29 @@ def small_episode(
             image(ax, (x, under, *size), ep.picture, mask)
             number_ways(ax, (x, under, *size), mask)
     table(ax, left, under + side + GAP, ep.class_names, verdicts(ep, presence, guess))
+
+
+def rates(groups: dict[str, dict[str, list[float]]], label: str) -> Picture:
+    """How fast something is in several settings: {what was varied: {setting: measurements}}, a panel for each group.
+
+    A bar is the median, its whisker spans the slowest to the fastest measurement. Each panel has a scale of its own.
+    """
+    rows = -(-len(groups) // 2)
+    most = max(map(len, groups.values()))
+    fig = Picture(figsize=(WIDTH, rows * (0.34 * most + 1.0)), dpi=DPI, layout="constrained")
+    axes = np.ravel(fig.subplots(rows, 2))
+    for ax, (title, settings) in zip(axes, groups.items(), strict=False):
+        for y, values in enumerate(settings.values()):
+            middle, low, high = np.median(values), min(values), max(values)
+            ax.barh(y, middle, 0.62, color=SOFT)
+            ax.errorbar(middle, y, xerr=[[middle - low], [high - middle]], color=INK, capsize=3, linewidth=1)
+            ax.annotate(f"{middle:.3g}", (high, y), (6, 0), textcoords="offset points", va="center", color=INK)
+        fastest = max(max(values) for values in settings.values())
+        ax.set_title(title, loc="left", fontsize=9.5, fontweight="bold", color=INK)
+        ax.set_yticks(range(len(settings)), settings)
+        ax.set(xlim=(0, 1.2 * fastest), ylim=(most - 0.5, -0.5), xlabel=label)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.tick_params(axis="y", length=0)
+    for ax in axes[len(groups) :]:
+        ax.set_axis_off()
+    return fig
