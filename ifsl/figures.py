@@ -364,7 +364,7 @@ def comparison(rows: dict[str, dict[str, tuple[float, float, float]]]) -> Pictur
             value, low, high = row[metric]
             ax.barh(y, value, 0.62, color=SOFT)
             if low < high:
-                ax.errorbar(value, y, xerr=[[value - low], [high - value]], color=INK, capsize=3, linewidth=1)
+                ax.errorbar(value, y, xerr=[[max(value - low, 0)], [max(high - value, 0)]], color=INK, capsize=3, linewidth=1)
             ax.text(max(value, high) + 2, y, f"{value:.1f}", va="center", color=INK)
         ax.set_yticks(range(len(rows)), rows)
         ax.set(xlim=(0, 112), ylim=(len(rows) - 0.5, -0.5), xlabel=f"{metric} (%)", xticks=range(0, 101, 20))
@@ -411,7 +411,7 @@ def curves(runs: dict[str, list[dict[str, str]]], best: int | None = None) -> Pi
 def sweep(lines: dict[str, dict[int, dict[str, tuple[float, float, float]]]], label: str) -> Picture:
     """Figures of learners over a whole number such as the way: {learner: {x: {metric: (value, low, high)}}}, in %.
 
-    A whisker spans low to high. The learners stand a little beside each other, so that no whisker hides another.
+    A whisker spans low to high (an interval over few episodes need not hold the value). The learners stand a little beside each other, so that no whisker hides another.
     """
     points = next(iter(lines.values()))
     metrics, ticks = list(next(iter(points.values()))), sorted(set().union(*lines.values()))
@@ -422,7 +422,7 @@ def sweep(lines: dict[str, dict[int, dict[str, tuple[float, float, float]]]], la
             aside = 0.09 * narrow * (i - (len(lines) - 1) / 2)
             value, low, high = np.array([points[x][metric] for x in sorted(points)]).T
             style = {"color": LINES[i % 6], "marker": MARKERS[i % 6], "markersize": 5, "linewidth": 1.2, "capsize": 2}
-            ax.errorbar(np.array(sorted(points)) + aside, value, [value - low, high - value], **style)
+            ax.errorbar(np.array(sorted(points)) + aside, value, np.maximum([value - low, high - value], 0), **style)
         ax.set(xlabel=label, ylabel=f"{metric} (%)", xticks=ticks, ylim=(0, 100))
         ax.grid(axis="y", color=LIGHT)
         ax.spines[["top", "right"]].set_visible(False)
