@@ -364,7 +364,8 @@ def comparison(rows: dict[str, dict[str, tuple[float, float, float]]]) -> Pictur
             value, low, high = row[metric]
             ax.barh(y, value, 0.62, color=SOFT)
             if low < high:
-                ax.errorbar(value, y, xerr=[[max(value - low, 0)], [max(high - value, 0)]], color=INK, capsize=3, linewidth=1)
+                ends = [[max(value - low, 0)], [max(high - value, 0)]]  # over few episodes the value may lie outside
+                ax.errorbar(value, y, xerr=ends, color=INK, capsize=3, linewidth=1)
             ax.text(max(value, high) + 2, y, f"{value:.1f}", va="center", color=INK)
         ax.set_yticks(range(len(rows)), rows)
         ax.set(xlim=(0, 112), ylim=(len(rows) - 0.5, -0.5), xlabel=f"{metric} (%)", xticks=range(0, 101, 20))
@@ -411,7 +412,7 @@ def curves(runs: dict[str, list[dict[str, str]]], best: int | None = None) -> Pi
 def sweep(lines: dict[str, dict[int, dict[str, tuple[float, float, float]]]], label: str) -> Picture:
     """Figures of learners over a whole number such as the way: {learner: {x: {metric: (value, low, high)}}}, in %.
 
-    A whisker spans low to high (an interval over few episodes need not hold the value). The learners stand a little beside each other, so that no whisker hides another.
+    A whisker spans low to high. The learners stand a little beside each other, so that no whisker hides another.
     """
     points = next(iter(lines.values()))
     metrics, ticks = list(next(iter(points.values()))), sorted(set().union(*lines.values()))
