@@ -16,31 +16,40 @@ Features = list[list[Tensor]]
 
 
 def unit(features: Features) -> Features:
-    """Divide every cell's vector by its length over the channels, to which 1e-5 is added."""
+    """Divide every cell's vector by its length over the channels, to which 1e-5 is added.
+
+    The channels become the last axis in memory ("channels last"): the vectors lie in one piece.
+    """
+    features = [[x.contiguous(memory_format=torch.channels_last) for x in level] for level in features]
     return [[x / (x.norm(dim=1, keepdim=True) + 1e-5) for x in level] for level in features]
 
 
 def correlate(query: Tensor, support: Tensor) -> Tensor:
     """Cosine of every query cell with every support cell, negatives set to 0.
 
-    query: unit vectors (B, C, Hq, Wq); support: unit vectors (G, C, Hs, Ws). Returns (G, Hq, Wq, Hs, Ws).
+    query: unit vectors (C, Hq, Wq); support: unit vectors (C, Hs, Ws). Returns (Hq, Wq, Hs, Ws).
 
-    The support's vectors are the filters of a 1 x 1 convolution over the query, so that the query is not repeated for
-    ways and shots.
+    This is a 1 x 1 convolution over the query whose filters are the support's vectors.
     """
-    count, grid = len(support) // len(query), support.shape[2:]
-    filters = support.flatten(2).transpose(1, 2)[..., None, None]  # (G, Hs·Ws, C, 1, 1)
-    cosine = torch.cat([F.conv2d(query[g // count, None], kernels) for g, kernels in enumerate(filters)])
-    return cosine.relu_().unflatten(1, grid).permute(0, 3, 4, 1, 2)
+    filters = support.flatten(1).T[..., None, None]  # (Hs·Ws, C, 1, 1)
+    cosine = F.conv2d(query[None], filters)[0].relu_()  # (Hs·Ws, Hq, Wq)
+    return cosine.unflatten(0, support.shape[1:]).permute(2, 3, 0, 1)
 
 
 def pyramid(query: Features, support: Features) -> list[Tensor]:
     """All correlations: for each level one tensor (G, L, Hq, Wq, Hs, Ws), its bottlenecks in forward order.
 
-    query: unit vectors of B images, support: of G. In memory the bottlenecks are the last axis ("channels last"), as
-    the convolutions that follow like it.
+    query: unit vectors of B images, support: of G, of which the first G/B belong to the first query and so on. In
+    memory the bottlenecks are the last axis, as they are channels from here on.
     """
-    return [
-        torch.stack([correlate(q, s) for q, s in zip(*level, strict=True)], dim=-1).movedim(-1, 1)
-        for level in zip(query, support, strict=True)
-    ]
+    return [stack(q, s) for q, s in zip(query, support, strict=True)]
+
+
+def stack(query: list[Tensor], support: list[Tensor]) -> Tensor:
+    """The correlations of one level, (G, L, Hq, Wq, Hs, Ws)."""
+    (queries, _, *query_grid), (supports, _, *support_grid) = query[0].shape, support[0].shape
+    level = query[0].new_empty(supports, *query_grid, *support_grid, len(query))
+    for bottleneck, (q, s) in enumerate(zip(query, support, strict=True)):
+        for g in range(supports):
+            level[g, ..., bottleneck] = correlate(q[g * queries // supports], s[g])
+    return level.movedim(-1, 1)

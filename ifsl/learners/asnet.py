@@ -47,9 +47,15 @@ class Attention(nn.Module):
         if kernel == stride == 1 and channels == out:
             self.short_cut = nn.Identity()
         else:
-            self.short_cut = nn.Sequential(nn.Conv3d(channels, out, bias=False, **strided), GroupNorm(out), nn.ReLU())
+            self.short_cut = nn.Sequential(
+                nn.Conv3d(channels, out, bias=False, **strided), GroupNorm(out), nn.ReLU(inplace=True)
+            )
         self.agg = nn.Sequential(
-            GroupNorm(half), nn.ReLU(), nn.Conv3d(half, out, 1, bias=False), GroupNorm(out), nn.ReLU()
+            GroupNorm(half),
+            nn.ReLU(inplace=True),
+            nn.Conv3d(half, out, 1, bias=False),
+            GroupNorm(out),
+            nn.ReLU(inplace=True),
         )
         self.out_norm = GroupNorm(out)
 
@@ -69,6 +75,17 @@ class Attention(nn.Module):
         conv, *rest = self.short_cut
         q, k, v, shortcut = convolve(x, *heads, conv)
         return q, k, v, nn.Sequential(*rest)(shortcut)
+
+    def attention(self, x: Tensor, masks: "SupportMasks", cell: int) -> Tensor:
+        """Where query cell number `cell` looks: weights (G, heads, Hs', Ws', h, w) over the h x w keys, to be shown."""
+        q, k, _, _ = self.project(x[:, :, [cell]])
+        found = [torch.zeros(HEADS, *q.shape[3:], k[0, 0].numel(), device=x.device) for _ in x]
+        for out, query, key, inside in zip(found, q, k, masks.inside(k.shape[-2:]), strict=True):
+            if len(inside) == 0:
+                out.fill_(1 / out.shape[-1])
+            else:
+                out[..., inside] = weights(tokens(query), tokens(key)[:, inside])[..., 0].unflatten(1, q.shape[3:])
+        return torch.stack(found).unflatten(-1, k.shape[-2:])
 
 
 class SupportMasks:
@@ -134,7 +151,7 @@ class FeedForward(nn.Module):
         self.ff = nn.Sequential(
             nn.Conv3d(channels, channels // 2, 1, bias=False),
             GroupNorm(channels // 2),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv3d(channels // 2, channels, 1, bias=False),
         )
         self.out_norm = GroupNorm(channels)

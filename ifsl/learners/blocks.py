@@ -32,30 +32,32 @@ class GroupNorm(nn.GroupNorm):
     def forward(self, x: Tensor) -> Tensor:
         if x.device.type != "cpu":
             return super().forward(x)
-        return PairwiseGroupNorm.apply(x.to(self.weight.dtype), self.weight, self.bias, self.eps)
+        positions = x.to(self.weight.dtype).movedim(1, -1)
+        out = PairwiseGroupNorm.apply(positions.flatten(1, -2), self.weight, self.bias, self.eps)
+        return out.view(positions.shape).movedim(-1, 1)
 
 
 class PairwiseGroupNorm(torch.autograd.Function):
-    """Group normalisation with PyTorch's gradient and with statistics of our own."""
+    """Group normalisation of (G, positions, C) with PyTorch's gradient and with statistics of our own."""
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-        positions = x.movedim(1, -1).flatten(1, -2)  # (G, positions, C)
-        mean, square = per_group(positions.mean(dim=1)), per_group(positions.square().mean(dim=1))  # (G, 4, 1)
+        mean, square = per_group(x.mean(dim=1)), per_group(x.square().mean(dim=1))  # (G, 4, 1)
         rstd = (square - mean.square() + eps).rsqrt()
         scale = rstd * weight.view(GROUPS, -1)  # (G, 4, C/4)
         shift = bias.view(GROUPS, -1) - mean * scale
-        out = torch.addcmul(shift.flatten(1)[:, None], positions, scale.flatten(1)[:, None])
         ctx.save_for_backward(x, mean[..., 0], rstd[..., 0], weight)
-        return out.unflatten(1, x.shape[2:]).movedim(-1, 1)
+        return torch.addcmul(shift.flatten(1)[:, None], x, scale.flatten(1)[:, None])
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         x, mean, rstd, weight = ctx.saved_tensors
-        count, channels = x.shape[:2]
-        return *torch.ops.aten.native_group_norm_backward(
-            grad, x, mean, rstd, weight, count, channels, x[0, 0].numel(), GROUPS, [True, True, True]
-        ), None
+        count, positions, channels = x.shape
+        grad, x = (t.movedim(-1, 1)[..., None] for t in (grad, x))  # (G, C, positions, 1), channels last
+        gradients = torch.ops.aten.native_group_norm_backward(
+            grad, x, mean, rstd, weight, count, channels, positions, GROUPS, [True, True, True]
+        )
+        return gradients[0][..., 0].movedim(1, -1), *gradients[1:], None
 
 
 def per_group(channels: Tensor) -> Tensor:
@@ -69,9 +71,11 @@ class Decoder(nn.Module):
     def __init__(self):
         super().__init__()
         self.decoder1 = nn.Sequential(
-            nn.Conv2d(128, 128, 3, padding=1), nn.ReLU(), nn.Conv2d(128, 64, 3, padding=1), nn.ReLU()
+            nn.Conv2d(128, 128, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(128, 64, 3, padding=1), nn.ReLU()
         )
-        self.decoder2 = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 2, 3, padding=1))
+        self.decoder2 = nn.Sequential(
+            nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(64, 2, 3, padding=1)
+        )
 
     def decode(self, x: Tensor) -> Tensor:
         x = self.decoder1(x)

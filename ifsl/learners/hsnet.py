@@ -4,7 +4,6 @@ Letters: G = B·N·K supports (B episodes, N ways, K shots), C channels, L bottl
 support grid, S image side.
 """
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..maps import upsample
@@ -28,13 +27,16 @@ class CenterPivotConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(G, C, Hq, Wq, Hs, Ws) to (G, C', Hq, Wq, Hs', Ws')."""
-        (stride, _), (pad, _) = self.conv2.stride, self.conv2.padding
+        stride = self.conv2.stride[0]
         kept = x[..., ::stride, ::stride]  # the support cells that the strided convolution is centred on
-        by_query = F.conv3d(kept.flatten(4), self.conv1.weight[..., None], self.conv1.bias, padding=(pad, pad, 0))
-        by_support = F.conv3d(
-            x.flatten(2, 3), self.conv2.weight[:, :, None], self.conv2.bias, (1, stride, stride), (0, pad, pad)
-        )
-        return by_query.unflatten(4, kept.shape[4:]) + by_support.unflatten(2, x.shape[2:4])
+        by_query = fold(self.conv1, kept.permute(0, 4, 5, 1, 2, 3)).permute(0, 3, 4, 5, 1, 2)
+        by_support = fold(self.conv2, x.permute(0, 2, 3, 1, 4, 5)).permute(0, 3, 1, 2, 4, 5)
+        return by_support + by_query
+
+
+def fold(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """Convolve the last two dimensions of x (G, ., ., C, H, W), the second and third being part of the batch."""
+    return conv(x.flatten(0, 2)).unflatten(0, x.shape[:3])
 
 
 def squeeze(channels: int, *layers: tuple[int, int, int]) -> nn.Sequential:

@@ -1,0 +1,73 @@
+"""Correlation pyramids: cosines, their order and layout, several supports to a query."""
+
+import pytest
+import torch
+
+from ifsl.correlation import correlate, pyramid, unit
+
+DRAW = torch.Generator().manual_seed(0)
+
+
+def features(images: int, channels: int, h: int, w: int):
+    return torch.randn(images, channels, h, w, generator=DRAW)
+
+
+def naive(query, support):
+    """Cosine of two cells at a time, by the definition: 1e-5 is added to each length, negatives become 0."""
+    found = torch.zeros(*query.shape[1:], *support.shape[1:])
+    for i, j, k, m in torch.cartesian_prod(*map(torch.arange, (*query.shape[1:], *support.shape[1:]))).tolist():
+        q, s = query[:, i, j], support[:, k, m]
+        found[i, j, k, m] = (q @ s / ((q.norm() + 1e-5) * (s.norm() + 1e-5))).clamp(min=0)
+    return found
+
+
+def test_correlations_are_clamped_cosines():
+    query, support = features(1, 6, 3, 4), features(1, 6, 2, 5)
+    [[q]], [[s]] = unit([[query]]), unit([[support]])
+    found = correlate(q[0], s[0])
+    assert found.shape == (3, 4, 2, 5)
+    torch.testing.assert_close(found, naive(query[0], support[0]))
+    assert (found == 0).any() and (found > 0).any()
+
+
+def test_a_cell_of_zeros_is_like_nothing():
+    query, support = features(1, 6, 2, 2), features(1, 6, 2, 2)
+    query[..., 0, 0] = 0
+    [[q]], [[s]] = unit([[query]]), unit([[support]])
+    found = correlate(q[0], s[0])
+    assert torch.isfinite(found).all() and not found[0, 0].any()
+
+
+def test_each_query_meets_its_own_supports_in_their_order():
+    query, support = features(2, 6, 2, 3), features(6, 6, 3, 2)  # B = 2, N·K = 3
+    [found] = pyramid([[query]], [[support]])
+    alone = [correlate(query[g // 3], support[g]) for g in range(6)]
+    torch.testing.assert_close(found[:, 0], torch.stack(alone))
+
+
+def test_a_level_stacks_its_bottlenecks_in_order():
+    sides, depths, channels = (6, 3, 2), (2, 3, 1), (4, 5, 6)
+    levels = [(depth, (c, side, side)) for depth, c, side in zip(depths, channels, sides, strict=True)]
+    query = unit([[features(1, *shape) for _ in range(depth)] for depth, shape in levels])
+    support = unit([[features(2, *shape) for _ in range(depth)] for depth, shape in levels])
+    found = pyramid(query, support)
+    assert [tuple(x.shape) for x in found] == [(2, d, s, s, s, s) for d, s in zip(depths, sides, strict=True)]
+    for level, (q, s) in zip(found, zip(query, support, strict=True), strict=True):
+        for position in range(level.shape[1]):
+            for g in range(2):
+                torch.testing.assert_close(level[g, position], correlate(q[position][0], s[position][g]))
+
+
+def test_no_feature_changes():
+    query, support = features(1, 6, 2, 2), features(1, 6, 2, 2)
+    before = query.clone(), support.clone()
+    pyramid(unit([[query]]), unit([[support]]))
+    assert torch.equal(query, before[0]) and torch.equal(support, before[1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_cosine_of_a_picture_with_itself_is_one_on_the_diagonal(dtype):
+    [[x]] = unit([[features(1, 16, 4, 4).to(dtype)]])
+    found = correlate(x[0], x[0]).reshape(16, 16)
+    torch.testing.assert_close(found.diagonal(), torch.ones(16, dtype=dtype), rtol=0, atol=1e-4)
+    torch.testing.assert_close(found, found.T)
