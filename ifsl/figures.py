@@ -477,16 +477,18 @@ def rates(groups: dict[str, dict[str, list[float]]], label: str) -> Picture:
 
     A bar is the median, its whisker spans the slowest to the fastest measurement. Each panel has a scale of its own.
     """
-    rows = -(-len(groups) // 2)
+    columns = min(2, len(groups))
+    rows = -(-len(groups) // columns)
     most = max(map(len, groups.values()))
     fig = Picture(figsize=(WIDTH, rows * (0.34 * most + 1.0)), dpi=DPI, layout="constrained")
-    axes = np.ravel(fig.subplots(rows, 2))
+    axes = np.ravel(fig.subplots(rows, columns))
     for ax, (title, settings) in zip(axes, groups.items(), strict=False):
         for y, values in enumerate(settings.values()):
             middle, low, high = np.median(values), min(values), max(values)
             ax.barh(y, middle, 0.62, color=SOFT)
             ax.errorbar(middle, y, xerr=[[middle - low], [high - middle]], color=INK, capsize=3, linewidth=1)
-            ax.annotate(f"{middle:.3g}", (high, y), (6, 0), textcoords="offset points", va="center", color=INK)
+            text = f"{middle:.3g}" if middle < 1000 else f"{middle:,.0f}"
+            ax.annotate(text, (high, y), (6, 0), textcoords="offset points", va="center", color=INK)
         fastest = max(max(values) for values in settings.values())
         ax.set_title(title, loc="left", fontsize=9.5, fontweight="bold", color=INK)
         ax.set_yticks(range(len(settings)), settings)
