@@ -1,5 +1,7 @@
 """ASNet, the attentive squeeze network (chapter 08)."""
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -62,8 +64,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, masks: "SupportMasks") -> Tensor:
         """(G, C, Hq·Wq, Hs, Ws) to (G, C', Hq·Wq, Hs', Ws')."""
         q, k, v, shortcut = self.project(x)
-        keys = masks.inside(k.shape[-2:])
-        attended = torch.stack([attend(*map(tokens, qkv), at) for *qkv, at in zip(q, k, v, keys, strict=True)])
+        supports = zip(tokens(q), tokens(k), tokens(v), masks.inside(k.shape[-2:]), strict=True)
+        attended = torch.stack([attend(*qkv, inside) for *qkv, inside in supports])
         attended = attended.unflatten(2, q.shape[-2:]).movedim(-1, 1)  # (G, C'/2, Hq·Wq, Hs', Ws')
         return self.out_norm(self.agg(attended) + shortcut)
 
@@ -80,11 +82,11 @@ class Attention(nn.Module):
         """Where query cell number `cell` looks: weights (G, heads, Hs', Ws', h, w) over the h x w keys, to be shown."""
         q, k, _, _ = self.project(x[:, :, [cell]])
         found = [torch.zeros(HEADS, *q.shape[3:], k[0, 0].numel(), device=x.device) for _ in x]
-        for out, query, key, inside in zip(found, q, k, masks.inside(k.shape[-2:]), strict=True):
+        for out, query, key, inside in zip(found, tokens(q), tokens(k), masks.inside(k.shape[-2:]), strict=True):
             if len(inside) == 0:
                 out.fill_(1 / out.shape[-1])
             else:
-                out[..., inside] = weights(tokens(query), tokens(key)[:, inside])[..., 0].unflatten(1, q.shape[3:])
+                out[..., inside] = weights(query, key[:, inside])[..., 0].unflatten(1, q.shape[3:])
         return torch.stack(found).unflatten(-1, k.shape[-2:])
 
 
@@ -102,8 +104,8 @@ class SupportMasks:
 
 
 def tokens(x: Tensor) -> Tensor:
-    """(C, Hq·Wq, Hs, Ws) to (Hq·Wq, Hs·Ws, C)."""
-    return x.flatten(2).permute(1, 2, 0)
+    """(G, C, Hq·Wq, Hs, Ws) to (G, Hq·Wq, Hs·Ws, C)."""
+    return x.flatten(3).movedim(1, -1)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, inside: Tensor) -> Tensor:
@@ -116,31 +118,68 @@ def attend(q: Tensor, k: Tensor, v: Tensor, inside: Tensor) -> Tensor:
         return v.mean(dim=1, keepdim=True).expand_as(q)
     if len(inside) < k.shape[1]:
         k, v = k[:, inside], v[:, inside]
-    logits = HEADS * q.shape[1] * len(inside)  # of one query cell
-    size = max(1, LOGITS[q.is_cuda] // logits)
-    parts = zip(q.split(size), k.split(size), v.split(size), strict=True)
-    return torch.cat([values(weights(q, k), v) for q, k, v in parts])
+    return Attend.apply(q, k, v)
+
+
+class Attend(torch.autograd.Function):
+    """`values` of `weights`, for as many query cells at once as stay in the cache; weights are computed anew for the
+    gradient rather than kept. q: (cells, queries, C); k, v: (cells, keys, C)."""
+
+    @staticmethod
+    def forward(ctx, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        ctx.save_for_backward(q, k, v)
+        out = q.new_empty(q.shape)
+        for cells in parts(q, k):
+            out[cells] = cells_first(sums(weights(q[cells], k[cells]), cells_last(v[cells])))
+        return out
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        q, k, v = ctx.saved_tensors
+        of_q, of_k, of_v = (t.new_empty(t.shape) for t in (q, k, v))
+        for cells in parts(q, k):
+            g, last_q, last_k, last_v = (cells_last(t[cells]) for t in (grad, q, k, v))
+            w = weights(q[cells], k[cells])
+            of_w = dots(g, last_v)
+            of_logits = w * (of_w - (w * of_w).sum(dim=2, keepdim=True))  # the gradient of softmax
+            of_q[cells] = cells_first(sums(of_logits, last_k))
+            of_k[cells] = cells_first(sums(of_logits.transpose(1, 2), last_q))
+            of_v[cells] = cells_first(sums(w.transpose(1, 2), g))
+        return of_q, of_k, of_v
+
+
+def parts(q: Tensor, k: Tensor) -> Iterator[slice]:
+    """Slices of the query cells of q (cells, queries, C) and k (cells, keys, C) with up to `LOGITS` logits each."""
+    size = max(1, LOGITS[q.is_cuda] // (HEADS * q.shape[1] * k.shape[1]))
+    return (slice(start, start + size) for start in range(0, len(q), size))
 
 
 def weights(q: Tensor, k: Tensor) -> Tensor:
     """Attention weights (heads, queries, keys, cells) of q (cells, queries, C) over k (cells, keys, C)."""
-    q, k = cells_last(q)[:, :, :, None], cells_last(k)[:, :, None]  # (heads, C/heads, queries or 1, keys or 1, cells)
-    logits = q[:, 0] * k[:, 0]
-    for channel in range(1, q.shape[1]):
-        logits = torch.addcmul(logits, q[:, channel], k[:, channel])
-    return logits.softmax(dim=2)
+    return dots(cells_last(q), cells_last(k)).softmax(dim=2)
 
 
-def values(weights: Tensor, v: Tensor) -> Tensor:
-    """Weighted sums (cells, queries, C) of v (cells, keys, C) over the keys."""
-    v = cells_last(v)[:, :, None]  # (heads, C/heads, 1, keys, cells)
-    sums = [(weights * v[:, channel]).sum(dim=2) for channel in range(v.shape[1])]
-    return torch.stack(sums, dim=1).flatten(0, 1).permute(2, 1, 0)
+def dots(a: Tensor, b: Tensor) -> Tensor:
+    """Scalar products (heads, n, m, cells) of a (heads, C/heads, n, cells) and b (heads, C/heads, m, cells)."""
+    products = a[:, 0, :, None] * b[:, 0, None]
+    for channel in range(1, a.shape[1]):
+        products = products.addcmul_(a[:, channel, :, None], b[:, channel, None])
+    return products
+
+
+def sums(weights: Tensor, x: Tensor) -> Tensor:
+    """Sums (heads, C/heads, n, cells) of x (heads, C/heads, m, cells), weighted by weights (heads, n, m, cells)."""
+    return torch.stack([(weights * x[:, channel, None]).sum(dim=2) for channel in range(x.shape[1])], dim=1)
 
 
 def cells_last(x: Tensor) -> Tensor:
-    """(cells, n, C) to (heads, C/heads, n, cells): long rows to compute on, as a head has two channels only."""
+    """(cells, n, C) to (heads, C/heads, n, cells): rows of many cells to compute on, as a head has few channels."""
     return x.permute(2, 1, 0).contiguous().unflatten(0, (HEADS, -1))
+
+
+def cells_first(x: Tensor) -> Tensor:
+    """(heads, C/heads, n, cells) to (cells, n, C)."""
+    return x.flatten(0, 1).permute(2, 1, 0)
 
 
 class FeedForward(nn.Module):

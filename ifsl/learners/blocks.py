@@ -53,11 +53,11 @@ class PairwiseGroupNorm(torch.autograd.Function):
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         x, mean, rstd, weight = ctx.saved_tensors
         count, positions, channels = x.shape
-        grad, x = (t.movedim(-1, 1)[..., None] for t in (grad, x))  # (G, C, positions, 1), channels last
+        grad, x = (t.movedim(-1, 1)[:, :, None] for t in (grad, x))  # (G, C, 1, positions), channels last
         gradients = torch.ops.aten.native_group_norm_backward(
             grad, x, mean, rstd, weight, count, channels, positions, GROUPS, [True, True, True]
         )
-        return gradients[0][..., 0].movedim(1, -1), *gradients[1:], None
+        return gradients[0][:, :, 0].movedim(1, -1), *gradients[1:], None
 
 
 def per_group(channels: Tensor) -> Tensor:
