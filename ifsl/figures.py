@@ -396,7 +396,9 @@ def curves(runs: dict[str, list[dict[str, str]]], best: int | None = None) -> Pi
             ax.plot(*points.T, color=LINES[i % 6], linewidth=1.3, marker=marker, markersize=4)
         if best is not None:
             ax.axvline(best, color=QUIET, linewidth=1, linestyle="--", zorder=0)
-        ax.set(xlabel="step", ylabel=label, ylim=(0, None) if column == "loss" else (-2, 102))
+        ax.set(xlabel="step", ylabel=label, xlim=(0, None), ylim=(0, None))
+        if column != "loss":
+            ax.set(ylim=(-2, 102), yticks=range(0, 101, 20))
         ax.xaxis.get_major_locator().set_params(integer=True, nbins=5)
         ax.spines[["top", "right"]].set_visible(False)
     handles = [
@@ -424,7 +426,7 @@ def sweep(lines: dict[str, dict[int, dict[str, tuple[float, float, float]]]], la
             value, low, high = np.array([points[x][metric] for x in sorted(points)]).T
             style = {"color": LINES[i % 6], "marker": MARKERS[i % 6], "markersize": 5, "linewidth": 1.2, "capsize": 2}
             ax.errorbar(np.array(sorted(points)) + aside, value, np.maximum([value - low, high - value], 0), **style)
-        ax.set(xlabel=label, ylabel=f"{metric} (%)", xticks=ticks, ylim=(-2, 102))
+        ax.set(xlabel=label, ylabel=f"{metric} (%)", xticks=ticks, ylim=(-2, 102), yticks=range(0, 101, 20))
         ax.grid(axis="y", color=LIGHT)
         ax.spines[["top", "right"]].set_visible(False)
     handles = [

@@ -137,6 +137,53 @@ def test_comparison_is_readable() -> None:
     assert [text.get_text() for text in fig.axes[0].texts] == ["88.5", "44.0"]
 
 
+def test_curves_draw_what_the_rows_say() -> None:
+    rows = [
+        {"step": "10", "loss": "0.5", "val_er": "", "val_miou": ""},
+        {"step": "20", "loss": "0.4", "val_er": "60.0", "val_miou": "10.0"},
+        {"step": "40", "loss": "0.3", "val_er": "70.0", "val_miou": "20.0"},
+    ]
+    fig = figures.curves({"asnet": rows, "hsnet": rows[:2], "none yet": []}, best=40)
+    loss, er, miou = fig.axes
+    assert loss.lines[0].get_xydata().tolist() == [[10, 0.5], [20, 0.4], [40, 0.3]]
+    assert er.lines[0].get_xydata().tolist() == [[20, 60], [40, 70]] and len(miou.lines[2].get_xydata()) == 0
+    assert [text.get_text() for text in fig.legends[0].texts] == ["asnet", "hsnet", "none yet", "best, step 40"]
+    fig.draw_without_rendering()
+    for axis in (axis for ax in fig.axes for axis in (ax.xaxis, ax.yaxis)):  # ticks out of view are not drawn
+        low, high = axis.get_view_interval()
+        axis.set_ticks([tick for tick in axis.get_majorticklocs() if low <= tick <= high])
+    assert_readable(fig)
+
+
+def test_sweep_spans_its_intervals() -> None:
+    figure = {"ER": (80.0, 70.0, 85.0), "mIoU": (40.0, 41.0, 45.0)}  # an interval need not hold its value
+    fig = figures.sweep({name: {1: figure, 5: figure} for name in ("PANet", "PFENet", "HSNet", "ASNet", "HM")}, "shots")
+    bars = fig.axes[0].containers[0].lines[2][0].get_segments()
+    assert [segment[:, 1].tolist() for segment in bars] == [[70, 85], [70, 85]]
+    places = {round(container.lines[0].get_xdata()[0], 3) for container in fig.axes[0].containers}
+    assert len(places) == 5  # side by side
+    assert_readable(fig)
+
+
+def test_rates_show_medians() -> None:
+    groups = {"batch size": {"1": [1.0, 3.0, 2.0], "2": [4.0]}, "precision": {"32 bits": [1500.0]}, "a": {"b": [9.0]}}
+    fig = figures.rates(groups, "episodes per second")
+    assert [bar.get_width() for bar in fig.axes[0].patches] == [2, 4]
+    assert [text.get_text() for ax in fig.axes for text in ax.texts] == ["2", "4", "1,500", "9"]
+    assert_readable(fig)
+
+
+@pytest.mark.parametrize("way", [1, 2, 5])
+def test_a_page_of_predictions_says_whose_they_are(bench: Benchmark, way: int) -> None:
+    eps = [bench.episode(index, way, 1, 64) for index in range(3)]
+    fig = figures.gallery([(f"episode {ep.draw.index}", ep, guess(ep)) for ep in eps])
+    said = texts(fig)
+    assert [f"episode {ep.draw.index}" in said for ep in eps] == [True] * 3
+    assert sum(text.startswith("yes ✗") for text in said) == sum((~ep.presence).sum().item() for ep in eps)
+    assert len(fig.axes[0].images) == 3 * (way + 2)
+    assert_readable(fig)
+
+
 def test_a_figure_shows_itself_in_few_bytes(bench: Benchmark) -> None:
     bundle = figures.show(bench.episode(1, 2, 1, 272))._repr_mimebundle_()
     assert bundle["image/jpeg"].startswith(b"\xff\xd8") and len(bundle["image/jpeg"]) < 200_000
