@@ -28,15 +28,16 @@ class CenterPivotConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(G, C, Hq, Wq, Hs, Ws) to (G, C', Hq, Wq, Hs', Ws')."""
         stride = self.conv2.stride[0]
-        kept = x[..., ::stride, ::stride]  # the support cells that the strided convolution is centred on
-        by_query = fold(self.conv1, kept.permute(0, 4, 5, 1, 2, 3)).permute(0, 3, 4, 5, 1, 2)
-        by_support = fold(self.conv2, x.permute(0, 2, 3, 1, 4, 5)).permute(0, 3, 1, 2, 4, 5)
-        return by_support + by_query
+        x = x.movedim(1, -1)
+        kept = x[..., ::stride, ::stride, :]  # the support cells that the strided convolution is centred on
+        by_query = convolve(self.conv1, kept.permute(0, 3, 4, 1, 2, 5)).permute(0, 3, 4, 1, 2, 5)
+        by_support = convolve(self.conv2, x)
+        return (by_support + by_query).movedim(-1, 1)
 
 
-def fold(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """Convolve the last two dimensions of x (G, ., ., C, H, W), the second and third being part of the batch."""
-    return conv(x.flatten(0, 2)).unflatten(0, x.shape[:3])
+def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """Convolve over the fourth and fifth dimension of x (G, ., ., H, W, C); those before are all part of the batch."""
+    return conv(x.flatten(0, 2).movedim(-1, 1)).movedim(1, -1).unflatten(0, x.shape[:3])
 
 
 def squeeze(channels: int, *layers: tuple[int, int, int]) -> nn.Sequential:
