@@ -93,7 +93,7 @@ def class_maps(ep: Episode, log_prob: Tensor) -> Picture:
 def merged(ep: Episode, stacked: Tensor, masks: Sequence[np.ndarray]) -> Picture:
     """From the stacked maps (N + 1, h, w) to the mask: the maps, then masks, the first (h, w), the last (H, W)."""
     names = ["background, mean", *(f"foreground {n}: {name}" for n, name in enumerate(ep.class_names, start=1))]
-    titles = ["argmax, cell by cell", "upsampled first, then argmax"]
+    titles = ["argmax of cells", "argmax of pixels"]
     aspect = ep.size[0] / ep.size[1]
     columns = max(len(names), len(masks) + 1)
     fig, axes = grid(2, columns, aspect)

@@ -85,7 +85,7 @@ def train(settings: Settings, resume: bool = False) -> Path:
     trainer = build_trainer(settings, len(trn))
     if first_process():
         write_text(folder / "settings.json", json.dumps(settings.plain(), indent=1))
-    with quiet(), interrupts():
+    with quiet(), interrupts(module):
         trainer.fit(module, ckpt_path=last if resume and last.is_file() else None)
     return folder
 
@@ -111,6 +111,7 @@ class Training(lightning.LightningModule):
         self.val = TestEpisodes(val, settings.way, settings.shot, settings.val_episodes, **drawing)
         self.er, self.miou = ExactRatio(settings.way), MeanIoU(val.class_ids)
         self.cache = None
+        self.interrupted = False
         with torch.no_grad():
             self.maps(collate([self.trn[0, 0]]))
         if settings.cache_features:
@@ -170,7 +171,13 @@ class Training(lightning.LightningModule):
         """Tensors, and lists of tensors, to the device; names and sizes stay as they are."""
         return {name: to_device(value, device) for name, value in batch.items()}
 
+    def on_validation_batch_start(self, *_) -> None:
+        if self.interrupted:
+            raise KeyboardInterrupt
+
     def on_train_batch_start(self, *_) -> None:
+        if self.interrupted:
+            raise KeyboardInterrupt
         # Dropout draws from here; a stream per step and process needs no state in the checkpoint.
         entropy = np.random.SeedSequence([self.settings.seed, self.global_step, self.global_rank])
         torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> 1))
@@ -549,11 +556,22 @@ def refusals():
 
 
 @contextmanager
-def interrupts():
-    """Lightning ends the process on Ctrl-C and goes deaf to it; a notebook and the command line want to hear of it."""
+def interrupts(module: Training):
+    """Lightning ends the process on Ctrl-C and goes deaf to it; a notebook and the command line want to hear of it.
+
+    Python drops an interrupt that comes while it clears something away, such as a loader's workers after a validation:
+    so it is remembered in the module, which looks before each batch.
+    """
     main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT)
+
+    def hear(*_) -> None:
+        module.interrupted = True
+        raise KeyboardInterrupt
+
     try:
+        if main:
+            signal.signal(signal.SIGINT, hear)
         yield
     except SystemExit as error:
         raise KeyboardInterrupt from error
