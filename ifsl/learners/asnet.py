@@ -1,4 +1,10 @@
-"""ASNet, the attentive squeeze network (chapter 08)."""
+"""ASNet, the attentive squeeze network (chapter 08).
+
+Letters: G = B·N·K supports (B episodes, N ways, K shots), C channels and C' those of a layer's output, L bottlenecks of a
+level, Hq Wq query grid, Hs Ws support grid, S image side. All tensors have their channels last in memory.
+
+Source: Kang & Cho, *Integrative Few-Shot Learning for Classification and Segmentation*, CVPR 2022, section 5.
+"""
 
 from collections.abc import Iterator
 
@@ -31,11 +37,24 @@ def convolve(x: Tensor, *convs: nn.Conv3d) -> list[Tensor]:
     return [outputs[conv] for conv in convs]
 
 
+class SupportMasks:
+    """Which support cells are inside the masks (G, S, S), on any grid."""
+
+    def __init__(self, masks: Tensor):
+        self.masks, self.known = masks, {}
+
+    def inside(self, grid: tuple[int, int]) -> list[Tensor]:
+        """For each support the indices of the grid's cells where the resized mask is not exactly 0."""
+        if grid not in self.known:
+            self.known[grid] = [mask.flatten().nonzero()[:, 0] for mask in upsample(self.masks[:, None], grid)]
+        return self.known[grid]
+
+
 class Attention(nn.Module):
     """Strided self-attention over the support cells, for every query cell by itself.
 
-    Kernel, stride: of queries and shortcut over the support grid; pool: keys and values have them too, else they keep
-    the grid.
+    `kernel` and `stride` are those of queries and shortcut over the support grid; with `pool` keys and values have them
+    too, else they keep the grid. There are C'/2 channels in 8 heads, and the logits are not scaled.
     """
 
     def __init__(self, channels: int, out: int, kernel: int, stride: int, pool: bool):
@@ -61,7 +80,7 @@ class Attention(nn.Module):
         )
         self.out_norm = GroupNorm(out)
 
-    def forward(self, x: Tensor, masks: "SupportMasks") -> Tensor:
+    def forward(self, x: Tensor, masks: SupportMasks) -> Tensor:
         """(G, C, Hq·Wq, Hs, Ws) to (G, C', Hq·Wq, Hs', Ws')."""
         q, k, v, shortcut = self.project(x)
         supports = zip(tokens(q), tokens(k), tokens(v), masks.inside(k.shape[-2:]), strict=True)
@@ -78,7 +97,7 @@ class Attention(nn.Module):
         q, k, v, shortcut = convolve(x, *heads, conv)
         return q, k, v, nn.Sequential(*rest)(shortcut)
 
-    def attention(self, x: Tensor, masks: "SupportMasks", cell: int) -> Tensor:
+    def attention(self, x: Tensor, masks: SupportMasks, cell: int) -> Tensor:
         """Where query cell number `cell` looks: weights (G, heads, Hs', Ws', h, w) over the h x w keys, to be shown."""
         q, k, _, _ = self.project(x[:, :, [cell]])
         found = [torch.zeros(HEADS, *q.shape[3:], k[0, 0].numel(), device=x.device) for _ in x]
@@ -88,19 +107,6 @@ class Attention(nn.Module):
             else:
                 out[..., inside] = weights(query, key[:, inside])[..., 0].unflatten(1, q.shape[3:])
         return torch.stack(found).unflatten(-1, k.shape[-2:])
-
-
-class SupportMasks:
-    """Which support cells are inside the masks (G, S, S), on any grid."""
-
-    def __init__(self, masks: Tensor):
-        self.masks, self.known = masks, {}
-
-    def inside(self, grid: tuple[int, int]) -> list[Tensor]:
-        """For each support the indices of the grid's cells where the resized mask is not exactly 0."""
-        if grid not in self.known:
-            self.known[grid] = [mask.flatten().nonzero()[:, 0] for mask in upsample(self.masks[:, None], grid)]
-        return self.known[grid]
 
 
 def tokens(x: Tensor) -> Tensor:
@@ -226,9 +232,9 @@ class AttentiveSqueezeNetwork(Decoder):
 
     def forward(self, correlations: list[Tensor], masks: Tensor) -> Tensor:
         (corr2, corr3, corr4), masks = correlations, SupportMasks(masks)
-        x4 = squeeze(self.encoder_layer4, corr4, masks).mean(dim=(-2, -1))
-        x3 = add(squeeze(self.encoder_layer3, corr3, masks), x4)
-        x3 = squeeze(self.encoder_layer4to3, x3, masks)[..., 0, 0]
+        x4 = squeeze(self.encoder_layer4, corr4, masks).mean(dim=(-2, -1))  # (G, 128, Hq, Wq) of layer4
+        x3 = add(squeeze(self.encoder_layer3, corr3, masks), x4)  # (G, 128, Hq, Wq, 2, 2) of layer3
+        x3 = squeeze(self.encoder_layer4to3, x3, masks)[..., 0, 0]  # one support cell is left
         x2 = add(squeeze(self.encoder_layer2, corr2, masks), x3)
         x2 = squeeze(self.encoder_layer3to2, x2, masks)[..., 0, 0]
         return self.decode(x2)
