@@ -1,7 +1,7 @@
 """ASNet, the attentive squeeze network (chapter 08).
 
-Letters: G = B·N·K supports (B episodes, N ways, K shots), C channels and C' those of a layer's output, L bottlenecks of a
-level, Hq Wq query grid, Hs Ws support grid, S image side. All tensors have their channels last in memory.
+Letters: G = B·N·K supports (B episodes, N ways, K shots), C channels and C' those of a layer's output, L bottlenecks of
+a level, Hq Wq query grid, Hs Ws support grid, S image side. All tensors have their channels last in memory.
 
 Source: Kang & Cho, *Integrative Few-Shot Learning for Classification and Segmentation*, CVPR 2022, section 5.
 """
