@@ -190,7 +190,13 @@ def test_the_weak_loss_trains_too(method):
 
 @pytest.mark.parametrize(
     "method, side, rate, steps",
-    [("panet", 160, 0.01, 12), ("pfenet", 128, 0.05, 20), ("hsnet", 128, 1e-3, 40), ("asnet", 257, 1e-3, 30)],
+    [
+        ("panet", 160, 0.01, 12),
+        ("pfenet", 128, 0.05, 20),
+        ("hsnet", 128, 1e-3, 40),
+        ("asnet", 257, 1e-3, 30),
+        ("asnethm", 257, 1e-3, 30),
+    ],
 )
 def test_eight_episodes_are_learned(method, side, rate, steps, tiny_root):
     """The strong loss falls below a third of its start; with the recipe's optimisers and a rate for the few steps."""
