@@ -12,6 +12,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap
+from PIL import Image
 from torch import Tensor
 
 from .episodes import Episode, to_picture
@@ -305,4 +306,71 @@ def three_tasks(ep: Episode) -> Picture:
             )
         notes = ("exactly one yes", "it is there for sure", "none, one or several yes")
         write(ax, x_text, top + (4.2 if i != 1 else 2) * LABEL, notes[i], color=QUIET, fontsize=8.5)
+    return fig
+
+
+# Prototypes -----------------------------------------------------------------------------------------------------------
+
+
+def square(ep: Episode) -> tuple[np.ndarray, np.ndarray]:
+    """The query (S, S, 3) uint8 and its true mask (S, S) uint8 as a learner sees them."""
+    picture = to_picture(ep.query)
+    return picture, np.asarray(Image.fromarray(ep.query_mask.numpy()).resize(picture.shape[1::-1], Image.NEAREST))
+
+
+def mask_of(foreground: Tensor, side: int) -> np.ndarray:
+    """Where a map (h, w) of probabilities, brought to (side, side), reaches 0.5, as uint8."""
+    return (upsample(foreground[None, None], (side, side))[0, 0] >= 0.5).byte().numpy()
+
+
+def drawn(ax: Axes, picture: np.ndarray, title: str, note: str = "", **style) -> None:
+    """A picture with its title, and a note under it."""
+    ax.imshow(picture, aspect="auto", **style)
+    ax.set_title(title, fontsize=9.5, color=INK)
+    ax.set_xlabel(note, fontsize=8.5, color=QUIET)
+
+
+def prototypes(ep: Episode, inside: Tensor, cosines: Tensor, foreground: Tensor) -> Picture:
+    """From a support's mask to an answer, in a 1-way 1-shot episode; all pictures square, as a learner sees them.
+
+    inside: (h, w) bool, the support cells that make the class's prototype, the others make the background's; cosines:
+    (2, h, w) of the query's cells with the prototypes of background and class; foreground: (h, w) probability of the
+    class, its cells above 0.5 are outlined.
+    """
+    fig, axes = grid(2, 4, 0.95)
+    name, (query, truth) = ep.class_names[0], square(ep)
+    drawn(axes[0, 0], overlay(to_picture(ep.supports[0, 0]), ep.masks[0, 0].byte().numpy(), 0.15), f"support: {name}")
+    note = f"{inside.sum()} cells of the class, {(~inside).sum()} others"
+    cells = ListedColormap([BACKGROUND, way_colour(1)])
+    drawn(axes[0, 1], inside.numpy(), "cells of the prototypes", note, cmap=cells, interpolation="nearest")
+    drawn(axes[0, 2], query, "query")
+    drawn(axes[0, 3], marked(query, truth), "truth")
+    drawn(axes[1, 3], marked(query, mask_of(foreground, len(query))), "prediction")
+    maps = {
+        "cosine with background": cosines[0],
+        f"cosine with {name}": cosines[1],
+        f"probability of {name}": foreground,
+    }
+    for n, (ax, (title, values)) in enumerate(zip(axes[1], maps.items(), strict=False)):
+        heat(ax, values, title, way_colour(min(n, 1)))
+        ax.set_xlabel(f"{values.min():.2f} … {values.max():.2f}", fontsize=8.5, color=QUIET)
+    outline(axes[1, 2], foreground.numpy() >= 0.5)
+    scale(fig, axes[1], "cosine, probability")
+    return fig
+
+
+def shot_maps(ep: Episode, each: Tensor, together: Tensor) -> Picture:
+    """What each of K shots says alone, and what they say together, in a 1-way episode.
+
+    each: (K, h, w) probabilities of the class; together: (h, w). Cells above 0.5 are outlined.
+    """
+    fig, axes = grid(2, len(each) + 1, 0.95)
+    for k, (support, mask) in enumerate(zip(ep.supports[0], ep.masks[0], strict=True)):
+        drawn(axes[0, k], overlay(to_picture(support), mask.byte().numpy(), 0.15), f"shot {k + 1}")
+    drawn(axes[0, -1], marked(*square(ep)), "query, truth")
+    names = [*(f"shot {k + 1} alone" for k in range(len(each))), "all together"]
+    for ax, values, name in zip(axes[1], [*each, together], names, strict=True):
+        heat(ax, values, name, way_colour(1))
+        outline(ax, values.numpy() >= 0.5)
+    scale(fig, axes[1], f"probability of {ep.class_names[0]}")
     return fig

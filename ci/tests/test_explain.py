@@ -90,3 +90,26 @@ def test_three_tasks(bench: Benchmark) -> None:
     for n, name in enumerate(ep.class_names):
         assert said.count(f"{name}: {'yes' if ep.presence[n] else 'no'}") == 2  # not in FS-S, which does not ask
     assert_readable(fig)
+
+
+def test_prototypes_are_readable_and_mark_the_cells(bench: Benchmark) -> None:
+    ep, inside = bench.episode(3, 1, 1, 64), torch.zeros(9, 9, dtype=torch.bool)
+    inside[2:5, 3:7] = True
+    foreground = torch.linspace(0, 1, 9).expand(9, 9)
+    fig = explain.prototypes(ep, inside, torch.stack([1 - foreground, foreground]), foreground)
+    assert fig.axes[1].get_xlabel() == "12 cells of the class, 69 others"
+    assert np.array_equal(fig.axes[1].images[0].get_array(), inside)
+    assert_readable(fig)
+
+
+@pytest.mark.parametrize("shot", [2, 5])
+def test_shots_are_readable(bench: Benchmark, shot: int) -> None:
+    ep, each = bench.episode(3, 1, shot, 64), torch.rand(shot, 9, 9, generator=torch.Generator().manual_seed(0))
+    fig = explain.shot_maps(ep, each, each.mean(dim=0))
+    assert len(fig.axes) == 2 * (shot + 1) + 1
+    assert_readable(fig)
+
+
+def test_masks_reach_a_half() -> None:
+    foreground = torch.tensor([[0.2, 0.9], [0.2, 0.9]])  # 0.5 is reached after 3.4 of the 8 steps
+    assert explain.mask_of(foreground, 9).mean(axis=0).tolist() == [0, 0, 0, 0, 1, 1, 1, 1, 1]
