@@ -104,7 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             fit(settings, "resume" in asked)
     except InputError as error:
-        print(f"ifsl: {sentence(error)}", file=sys.stderr)
+        print(f"ifsl: {error}", file=sys.stderr)
         return 2
     except OSError as error:
         name = error.filename or settings.folder
@@ -126,11 +126,6 @@ def check(asked: dict) -> None:
             raise InputError(f"--{name} is for testing; add --eval, or leave it out.")
     if "resume" in asked and "eval" in asked:
         raise InputError("--resume is for training; leave out --eval, or it.")
-
-
-def sentence(error: InputError) -> str:
-    """The message alone: where a worker process raised it, torch puts that process's traceback before it."""
-    return str(error).strip().rpartition("InputError: ")[2]
 
 
 def fit(settings: Settings, resume: bool) -> None:

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import InputError
+from .errors import InputError, is_int
 
 if TYPE_CHECKING:
     from .episodes import Draw, Episode
@@ -74,9 +74,12 @@ class Benchmark:
         split: str = "val",
         lists: str | Path | None = None,
     ):
-        if name not in CLASSES:
+        for given, option in ((root, "root"), (lists, "lists")):
+            if not isinstance(given, str | Path) and not (given is None and option == "lists"):
+                raise InputError(f"{option} is {given!r}; give the path of a folder.")
+        if not isinstance(name, str) or name not in CLASSES:
             raise InputError(f"There is no benchmark {name!r}; choose pascal or coco.")
-        if fold not in range(FOLDS):
+        if not is_int(fold) or fold not in range(FOLDS):
             raise InputError(f"There is no fold {fold!r}; choose 0, 1, 2 or 3.")
         if split not in SPLITS:
             raise InputError(f"There is no split {split!r}; choose trn (training) or val (testing).")

@@ -37,6 +37,8 @@ def load_model(path: str | Path, method: str | None = None, backbone: str | None
     A frozen backbone that is not in the file gets its ImageNet weights. Raises `InputError` for a file that is missing,
     broken, would run code, or holds another learner than `method` and `backbone` say.
     """
+    if not isinstance(path, str | Path):
+        raise InputError(f"path is {path!r}; give the path of a checkpoint or of a log folder.")
     path = Path(path)
     if path.is_dir():
         path = best_checkpoint(path)
@@ -82,9 +84,7 @@ def save_learner(model: Learner, path: str | Path, **settings) -> Path:
         os.replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise InputError(
-            f"The checkpoint {path} cannot be written ({error.strerror}); try another place."
-        ) from error
+        raise InputError(f"The checkpoint {path} cannot be written ({error.strerror}); try another place.") from error
     return path
 
 
@@ -99,9 +99,7 @@ def best_checkpoint(folder: str | Path) -> Path:
         if match := re.fullmatch(r"best_model(?:-v(\d+))?\.ckpt", path.name):
             found[int(match[1] or 0)] = path
     if not found:
-        raise InputError(
-            f"There is no best_model.ckpt in {folder}; train first, or look at logpath and fold."
-        )
+        raise InputError(f"There is no best_model.ckpt in {folder}; train first, or look at logpath and fold.")
     return found[max(found)]
 
 
@@ -146,7 +144,7 @@ def beside(path: Path) -> dict:
     """The settings.json that training writes next to its checkpoints; {} where there is none to read."""
     try:
         settings = json.loads((path.parent / "settings.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return settings if isinstance(settings, dict) else {}
 
@@ -162,7 +160,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict]:
         with safe_open(path, "pt") as file:
             settings = json.loads((file.metadata() or {}).get("settings", "{}"))
             return {name: file.get_tensor(name) for name in file.keys()}, dict(settings)  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is broken or no checkpoint ({error}); fetch it again.") from error
 
 

@@ -344,7 +344,7 @@ def _mask_tasks(annotations: Path, folder: Path) -> list[MaskTask]:
         for found in content["annotations"]:
             if not found.get("iscrowd"):
                 tasks[found["image_id"]].objects.append((rank[found["category_id"]], found["segmentation"]))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{annotations} cannot be read as JSON ({error}); fetch it again.") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{annotations} is no COCO instances file (at {error}); fetch it again.") from error

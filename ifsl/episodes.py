@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from .benchmarks import Benchmark
-from .errors import InputError
+from .errors import InputError, is_int
 from .maps import VOID
 
 TEST_EPISODES = 1000
@@ -112,11 +112,6 @@ def choose(stream: np.random.RandomState, items: list):
     return items[stream.choice(len(items), 1, replace=False)[0]]
 
 
-def is_int(value) -> bool:
-    """Whether a value is a whole number, not a truth value."""
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
-
 # Reading --------------------------------------------------------------------------------------------------------------
 
 
@@ -150,8 +145,7 @@ def read(bench: Benchmark, drawn: Draw, size: int = 400, training: bool = False,
     void counts as background everywhere, as published. A support mask knows foreground and the rest: void is the rest.
     Raises `InputError` for files that are missing, broken or do not fit each other.
     """
-    if not is_int(size) or not 32 <= size <= 4096:
-        raise InputError(f"size is {size!r}; give the image side in pixels, 32…4096.")
+    check_size(size)
     picture, class_mask = read_pair(bench, drawn.query)
     way_mask = np.zeros_like(class_mask)
     for n, c in enumerate(drawn.classes, start=1):
@@ -177,6 +171,12 @@ def read(bench: Benchmark, drawn: Draw, size: int = 400, training: bool = False,
         size=class_mask.shape,
         picture=None if training else np.asarray(picture),
     )
+
+
+def check_size(size: int) -> None:
+    """Raise `InputError` for an image side that pictures are not resized to."""
+    if not is_int(size) or not 32 <= size <= 4096:
+        raise InputError(f"size is {size!r}; give the image side in pixels, 32…4096.")
 
 
 def support_pair(bench: Benchmark, image: str, c: int, size: int) -> tuple[Tensor, Tensor]:
@@ -288,6 +288,7 @@ class TestEpisodes(Dataset):
     ):
         if not is_int(episodes) or episodes < 1:
             raise InputError(f"episodes is {episodes!r}; give a whole number from 1.")
+        check_size(size)
         self.bench, self.size, self.void_ignore = bench, size, void_ignore
         # Drawn ahead: names are cheap, and what cannot be drawn is known before a long run begins.
         self.draws = [draw(bench, index, way, shot, always_present=always_present) for index in range(episodes)]
@@ -317,6 +318,9 @@ class TrainEpisodes(Dataset):
         void_ignore: bool = False,
         always_present: bool = False,
     ):
+        check_size(size)
+        if not is_int(seed) or not 0 <= seed < 2**32:
+            raise InputError(f"seed is {seed!r}; give a whole number from 0.")
         self.bench, self.way, self.shot, self.size, self.seed = bench, way, shot, size, seed
         self.void_ignore, self.always_present = void_ignore, always_present
         draw(bench, 0, way, shot)  # what cannot be drawn or read is known before a long run begins

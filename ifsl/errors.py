@@ -1,9 +1,22 @@
-"""The one exception of the package that speaks to its user."""
+"""The one exception of this package, and a check that many arguments need."""
+
+from numbers import Integral
 
 
 class InputError(ValueError):
-    """Something given from outside cannot be used.
+    """What was given cannot be used: one sentence that names the file or option, and the remedy.
 
-    The message is one sentence that names the file or the option and says what to do; the command line prints it
-    and ends with status 2.
+    Command lines print it and exit with status 2; a notebook shows the sentence alone.
     """
+
+    def __init__(self, message: str):
+        # Where a worker process of a loader raised it, PyTorch makes another, with that process's traceback before it.
+        super().__init__(str(message).strip().rpartition("InputError: ")[2])
+
+    def _render_traceback_(self) -> list[str]:  # IPython asks for it
+        return [f"InputError: {self}"]
+
+
+def is_int(value) -> bool:
+    """Whether a value is a whole number, not a truth value."""
+    return isinstance(value, Integral) and not isinstance(value, bool)

@@ -135,7 +135,13 @@ def evaluate(
     The result depends on none of batch, workers and progress. Raises `InputError` for what cannot be drawn or read.
     """
     started = time.perf_counter()
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    for name, given, kind in (("model", model, Learner), ("bench", bench, Benchmark)):
+        if not isinstance(given, kind):
+            raise InputError(f"{name} is a {type(given).__name__}; give a {kind.__name__}.")
+    try:
+        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise InputError(f"There is no device {device!r}; give cpu, cuda or cuda:0.") from error
     size = model.image_size if size is None else size
     if weak and model.needs_masks:
         raise InputError(model.needs_masks)

@@ -162,9 +162,12 @@ def digest(path: Path, remote: Remote) -> str:
     kind = remote.digest.partition(":")[0]
     total = hashlib.new(kind, usedforsecurity=False)
     small = remote.size < 100 * CHUNK
-    with open(path, "rb") as file, tqdm(
-        total=remote.size, desc=f"checking {remote.name}", unit="B", unit_scale=True, leave=False, disable=small
-    ) as bar:
+    with (
+        open(path, "rb") as file,
+        tqdm(
+            total=remote.size, desc=f"checking {remote.name}", unit="B", unit_scale=True, leave=False, disable=small
+        ) as bar,
+    ):
         while chunk := file.read(CHUNK):
             total.update(chunk)
             bar.update(len(chunk))

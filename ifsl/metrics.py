@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from .errors import InputError
+from .errors import InputError, is_int
 from .maps import VOID
 
 
@@ -22,8 +22,8 @@ class ExactRatio(Metric):
 
     def __init__(self, way: int, **kwargs):
         super().__init__(**kwargs)
-        if way < 1:
-            raise InputError(f"way is {way}; give a whole number from 1.")
+        if not is_int(way) or way < 1:
+            raise InputError(f"way is {way!r}; give a whole number from 1.")
         self.way = way
         self.add_state("exact", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
         self.add_state("episodes", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
@@ -38,7 +38,9 @@ class ExactRatio(Metric):
         self.episodes += len(true)
 
     def compute(self) -> Tensor:
-        """The ratio in %, 0-dimensional."""
+        """The ratio in %, 0-dimensional. Raises `InputError` where there was no episode."""
+        if self.episodes == 0:
+            raise InputError("There is no ER of no episode; update the metric first.")
         return 100 * self.exact / self.episodes
 
 

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .episodes import is_int, nearest, opened, read_picture, to_tensor
-from .errors import InputError
+from .episodes import nearest, opened, read_picture, to_tensor
+from .errors import InputError, is_int
 from .learners import Learner
 
 if TYPE_CHECKING:

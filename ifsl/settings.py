@@ -7,7 +7,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 
-from .errors import InputError
+from .errors import InputError, is_int
 
 METHODS = ("panet", "pfenet", "hsnet", "asnet", "asnethm")
 BENCHMARKS = ("pascal", "coco")
@@ -71,7 +71,13 @@ class Settings:
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise InputError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(allowed)}.")
-        if self.fold not in range(4) or isinstance(self.fold, bool):
+        for name, kind in type(self).__annotations__.items():
+            value = getattr(self, name)
+            if kind is bool and not isinstance(value, bool):
+                raise InputError(f"{name} is {value!r}; give True or False.")
+            if kind in (str, str | None) and not (isinstance(value, kind) and value != ""):
+                raise InputError(f"{name} is {value!r}; give a text in quotes.")
+        if not is_int(self.fold) or self.fold not in range(4):
             raise InputError(f"fold is {self.fold!r}; choose 0, 1, 2 or 3.")
         for name in ("way", "shot", "bsz", "niter", "steps", "size", "width", "val_every", "val_episodes", "nodes"):
             self._check_whole(name, least=1)
@@ -90,7 +96,7 @@ class Settings:
         value = getattr(self, name)
         if value is None and type(self).__dataclass_fields__[name].default is None:
             return
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**32:
+        if not is_int(value) or not least <= value < 2**32:
             raise InputError(f"{name} is {value!r}; give a whole number from {least}.")
 
     @property

@@ -23,8 +23,10 @@ def build_model(method: str, backbone: str = "resnet50", pretrained: bool = Fals
     learner's own constructor (PFENet takes its `width`). Raises `InputError` for unknown
     names and weights that cannot be had.
     """
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         raise InputError(f"There is no method {method!r}; choose one of {', '.join(METHODS)}.")
+    if options and (method != "pfenet" or set(options) != {"width"}):
+        raise InputError(f"{method} has no option {min(options)}; pfenet alone has one, its width.")
     module, name = METHODS[method]
     cls = getattr(import_module(f"{__name__}.{module}"), name)
     return cls(backbone, pretrained=pretrained, **options).eval()

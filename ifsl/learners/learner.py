@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError
+from ..errors import InputError, is_int
 from ..maps import Maps, segment
 
 Features = list[list[Tensor]]
@@ -63,9 +63,7 @@ class Learner(nn.Module):
         Without `sizes` the masks have the size of the query images.
         """
         found = self.maps(query, supports, masks)
-        sizes = [tuple(query.shape[-2:])] * len(query) if sizes is None else [tuple(size) for size in sizes]
-        if len(sizes) != len(query):
-            raise InputError(f"sizes has {len(sizes)} entries for {len(query)} queries; give one (height, width) each.")
+        sizes = [tuple(query.shape[-2:])] * len(query) if sizes is None else check_sizes(sizes, len(query))
         return found.presence, segment(found.stacked, sizes)
 
     def train(self, mode: bool = True) -> "Learner":
@@ -90,8 +88,12 @@ class Learner(nn.Module):
         if masks is None and self.needs_masks:
             raise InputError(self.needs_masks)
         for name, tensor in (("query", query), ("supports", supports), ("masks", masks)):
-            if tensor is not None and not isinstance(tensor, Tensor):
+            if not isinstance(tensor, Tensor) and not (tensor is None and name == "masks"):
                 raise InputError(f"{name} is a {type(tensor).__name__}; give a torch tensor.")
+        device = next(self.parameters()).device
+        for name, tensor in (("query", query), ("supports", supports), ("masks", masks)):
+            if tensor is not None and tensor.device != device:
+                raise InputError(f"{name} is on {tensor.device}, the learner on {device}; move one.")
         if query.dim() != 4 or query.shape[1] != 3:
             raise InputError(f"query has shape {tuple(query.shape)}; give (B, 3, S, S).")
         if supports.dim() != 6 or supports.shape[3] != 3:
@@ -101,6 +103,10 @@ class Learner(nn.Module):
                 f"query {tuple(query.shape)} and supports {tuple(supports.shape)} differ in batch or image size; "
                 "give as many support sets as queries, all images of one size."
             )
+        if query.shape[-2] != query.shape[-1]:
+            raise InputError(f"query has shape {tuple(query.shape)}; resize pictures to a square, S x S.")
+        if query.dtype != supports.dtype:
+            raise InputError(f"query holds {query.dtype}, supports {supports.dtype}; give both in one kind of float.")
         if 0 in supports.shape:
             raise InputError(f"supports has shape {tuple(supports.shape)}; give at least one episode, way and shot.")
         for name, tensor in (("query", query), ("supports", supports)):
@@ -114,7 +120,13 @@ class Learner(nn.Module):
                 raise InputError(f"masks has shape {tuple(masks.shape)}; these supports need {tuple(expected)}.")
             if not ((masks == 0) | (masks == 1)).all():
                 raise InputError("masks holds values besides 0 and 1; give one binary mask per support image.")
-        parameter = next(self.parameters())
-        for name, tensor in (("query", query), ("supports", supports), ("masks", masks)):
-            if tensor is not None and tensor.device != parameter.device:
-                raise InputError(f"{name} is on {tensor.device}, the learner on {parameter.device}; move one.")
+
+
+def check_sizes(sizes: list[tuple[int, int]], queries: int) -> list[tuple[int, int]]:
+    """Raise `InputError` unless there is one (H, W) for each query."""
+    if not isinstance(sizes, list | tuple) or len(sizes) != queries:
+        raise InputError(f"sizes is {sizes!r:.80} for {queries} queries; give a list of one (height, width) each.")
+    for size in sizes:
+        if len(size) != 2 or not all(is_int(side) and side > 0 for side in size):
+            raise InputError(f"sizes holds {size!r}; give (height, width) in whole pixels, from 1.")
+    return [tuple(size) for size in sizes]

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..backbones import IMAGE_SIZE, LitePyramid, ResNetPyramid, build_backbone
-from ..errors import InputError
+from ..backbones import IMAGE_SIZE, LitePyramid, ResNetPyramid, build_backbone, channels_last, folded
+from ..errors import InputError, is_int
 from ..maps import Maps, presence, stack, upsample
 from .learner import Features, Learner
 
@@ -39,6 +39,8 @@ class PFENet(Learner):
                 "PFENet has no resnet101: asked for it, the published code silently builds resnet50; "
                 "choose resnet50 or efficientnet_lite0."
             )
+        if not is_int(width) or width < 1:
+            raise InputError(f"width is {width!r}; give a number of channels from 1.")
         self.backbone_name, self.width = backbone, width
         self.image_size = IMAGE_SIZE[backbone]
         pyramid = build_backbone(backbone, pretrained)
@@ -58,19 +60,20 @@ class PFENet(Learner):
     def encode_query(self, images: Tensor) -> Features:
         """(M, 3, S, S) images to the outputs of layer2, layer3 and layer4, after the ReLU, each (M, C, h, w)."""
         layer2, layer3 = self.middle(images)
-        return [[layer2], [layer3], [self.backbone4(layer3)]]
+        return [[layer2], [layer3], [folded(self.backbone4)(layer3)]]
 
     def encode_support(self, images: Tensor, masks: Tensor) -> Features:
         """As the query, but the masks (M, S, S) cut out what layer4 sees, and what it says of that."""
         layer2, layer3 = self.middle(images)
         masks = upsample(masks[:, None], layer3.shape[-2:])
-        return [[layer2], [layer3], [self.backbone4(layer3 * masks) * masks]]
+        return [[layer2], [layer3], [folded(self.backbone4)(layer3 * masks) * masks]]
 
     def middle(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(M, 3, S, S) images to the outputs of layer2 and layer3."""
-        images = images.contiguous(memory_format=torch.channels_last)  # a tenth less time on a CPU
-        layer2 = self.backbone2(self.backbone1(self.backbone0(images)))
-        return layer2, self.backbone3(layer2)
+        x = channels_last(images)
+        for part in (self.backbone0, self.backbone1, self.backbone2):
+            x = folded(part)(x)
+        return x, folded(self.backbone3)(x)
 
     def compare(self, query: Features, support: Features, masks: Tensor) -> Maps:
         """Query, mean support features of each class and its prior, merged to maps."""
