@@ -31,6 +31,7 @@ TINY = {
 }
 RUNS = {
     "asnet": {"steps": 250, "cache_features": True},
+    "hsnet": {"steps": 250, "cache_features": True},
 }
 """Name: what a run has besides `TINY`; the method is the name, less `-weak`."""
 
