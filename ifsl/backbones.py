@@ -7,12 +7,15 @@ Source: He et al., *Deep Residual Learning for Image Recognition*, CVPR 2016; Mi
 Few-Shot Segmentation*, ICCV 2021, section 4.1 (which bottlenecks, and where they are read).
 """
 
+from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import ResNet, ResNet50_Weights, ResNet101_Weights
 from torchvision.models.resnet import Bottleneck
 
@@ -45,9 +48,10 @@ class ResNetPyramid(ResNet):
 
     def pyramid(self, images: Tensor) -> list[list[Tensor]]:
         """(M, 3, S, S) images to three levels of bottleneck outputs (M, C, h, w), before the last ReLU."""
-        x = self.stem(images)
+        net = folded(self)
+        x = net.stem(channels_last(images))
         levels = []
-        for layer in (self.layer2, self.layer3, self.layer4):
+        for layer in (net.layer2, net.layer3, net.layer4):
             levels.append([])
             for block in layer:
                 levels[-1].append(before_relu(block, x))
@@ -84,15 +88,59 @@ class LitePyramid(nn.Module):
 
     def pyramid(self, images: Tensor) -> list[list[Tensor]]:
         """(M, 3, S, S) images to three levels of block outputs (M, C, h, w)."""
-        x = self.stem(images)
+        lite = folded(self)
+        x = lite.stem(channels_last(images))
         levels = []
-        for stages in (self.net.blocks[2:3], self.net.blocks[3:5], self.net.blocks[5:7]):
+        for stages in (lite.net.blocks[2:3], lite.net.blocks[3:5], lite.net.blocks[5:7]):
             levels.append([])
             for stage in stages:
                 for block in stage:
                     x = block(x)
                     levels[-1].append(x)
         return levels
+
+
+COPIES: WeakKeyDictionary[nn.Module, tuple[list, nn.Module]] = WeakKeyDictionary()
+"""Module: the state that its weights were in when it was copied, and the copy that `folded` made."""
+
+
+def folded(module: nn.Module) -> nn.Module:
+    """A copy of the module that gives the same sooner, or the module itself where there can be none.
+
+    In evaluation batch norm multiplies each channel by a number and adds one; a convolution's weights and bias can do
+    both on the way. The copy has no batch norms left, and its weights have their channels last in memory.
+
+    It is made when it is first wanted, and again whenever a weight has changed or moved since. There is none where
+    batch statistics, gradients for the weights or the calls of hooks are wanted.
+    """
+    weights = [*module.parameters(), *module.buffers()]
+    if any(m.training or m._forward_hooks or m._forward_pre_hooks for m in module.modules()):
+        return module
+    if torch.is_grad_enabled() and any(w.requires_grad for w in weights) or any(w.is_inference() for w in weights):
+        return module
+    state = [(w.data_ptr(), w._version) for w in weights]
+    if module not in COPIES or COPIES[module][0] != state:
+        with torch.inference_mode(False), torch.no_grad():
+            copy = deepcopy(module).requires_grad_(False)
+            fold(copy)
+            COPIES[module] = state, copy.to(memory_format=torch.channels_last)
+    return COPIES[module][1]
+
+
+def fold(module: nn.Module) -> None:
+    """Fold each batch norm into the convolution before it, here and in all that the module contains."""
+    children = list(module.named_children())
+    for (name, conv), (next_name, norm) in zip(children, children[1:], strict=False):
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            module.register_module(name, fuse_conv_bn_eval(conv, norm))
+            module.register_module(next_name, getattr(norm, "act", nn.Identity()))  # timm's norms end in a ReLU
+    for _, child in children:
+        fold(child)
+
+
+def channels_last(images: Tensor) -> Tensor:
+    """The same images with the three values of a pixel side by side in memory."""
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 def build_backbone(name: str, pretrained: bool = False) -> ResNetPyramid | LitePyramid:

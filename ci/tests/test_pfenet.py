@@ -86,7 +86,7 @@ def test_undilated_it_would_be_the_ordinary_resnet():
     images = noise(1, 3, 64, 64)
     with torch.inference_mode():
         (layer2,), _, _ = model.encode_query(images)
-        torch.testing.assert_close(layer2, plain.layer2(plain.layer1(model.backbone0(images))))
+        torch.testing.assert_close(layer2, plain.layer2(plain.layer1(model.backbone0(images))), rtol=1e-4, atol=1e-4)
 
 
 def test_the_tiny_backbone_keeps_stride_8_and_its_weights(tiny):

@@ -46,7 +46,6 @@ class PANet(Learner):
 
     def encode_query(self, images: Tensor) -> Features:
         """(M, 3, S, S) images to one level of one (M, C, h, w): the last bottleneck."""
-        images = images.contiguous(memory_format=torch.channels_last)  # an eighth less time on a CPU
         return [self.backbone.pyramid(images)[-1][-1:]]
 
     def encode_support(self, images: Tensor, masks: Tensor) -> Features:
