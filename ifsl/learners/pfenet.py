@@ -81,12 +81,22 @@ class PFENet(Learner):
         (support2,), (support3,), (support4,) = support
         episodes = masks.shape[:3]  # B, N, K
         masks = upsample(masks.flatten(0, 2)[:, None], support3.shape[-2:])  # BNK, 1, h, w
-        features = self.down_qry(torch.cat([query3, query2], dim=1))  # B, C, h, w
-        vectors = masked_mean(self.down_spt(torch.cat([support3, support2], dim=1)), masks)  # BNK, C
+        features = self.down_qry(self.side_by_side(query3, query2))  # B, C, h, w
+        vectors = masked_mean(self.down_spt(self.side_by_side(support3, support2)), masks)  # BNK, C
         vectors = vectors.unflatten(0, episodes).mean(dim=2)  # B, N, C
         prior = prior_maps(query4, support4.unflatten(0, episodes)).mean(dim=2)  # B, N, h, w
         log_prob = self.learner(features, vectors, prior).log_softmax(dim=2)  # B, N, 2, h, w
         return Maps(log_prob, stack(log_prob), presence(log_prob))
+
+    def side_by_side(self, layer3: Tensor, layer2: Tensor) -> Tensor:
+        """Both layers' outputs as one tensor (M, C, h, w).
+
+        EfficientNet-Lite0 ends its blocks without a ReLU, and values beyond 10 are common there: beside those the
+        prior, 0 … 1, would go unheard. Its cells are brought to a mean square of 1; a ResNet's have about that size.
+        """
+        if self.backbone_name == "efficientnet_lite0":
+            layer3, layer2 = (x * x.pow(2).mean(dim=1, keepdim=True).add(1e-6).rsqrt() for x in (layer3, layer2))
+        return torch.cat([layer3, layer2], dim=1)
 
 
 class Enrichment(nn.Module):
