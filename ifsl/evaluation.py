@@ -100,6 +100,18 @@ class Result:
         os.replace(paths[1].with_suffix(".csv.part"), paths[1])
         return paths
 
+    @classmethod
+    def load(cls, path: str | Path) -> "Result":
+        """What `save` wrote as `<name>.json`. Raises `InputError` for a file that is missing or no such result."""
+        try:
+            fields = json.loads(Path(path).read_text(encoding="utf-8"))
+            for name in ("iou_per_class", "class_names"):
+                fields[name] = {int(c): value for c, value in fields[name].items()}  # in JSON all keys are texts
+            fields["counts"] = [{int(c): tuple(pair) for c, pair in counts.items()} for counts in fields["counts"]]
+            return cls(**fields)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InputError(f"{path} holds no result of an evaluation ({error}); evaluate again.") from error
+
 
 def replace_text(path: Path, text: str) -> None:
     """Write a file under a temporary name and rename it: whoever looks sees the old one whole or the new one whole."""

@@ -6,8 +6,11 @@ language: the n-th way has the same colour and the same number everywhere, the b
 Letters: N ways, K shots, S image side, H W picture size.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from io import BytesIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,6 +26,9 @@ from scipy.ndimage import distance_transform_edt
 from .benchmarks import Benchmark
 from .episodes import Episode, read_pair, to_picture
 from .maps import VOID
+
+if TYPE_CHECKING:
+    from .own import Prediction
 
 WAY_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00")
 """Ways 1 to 5, from the palette of Okabe & Ito (2008), which colour-blind people can tell apart."""
@@ -122,14 +128,7 @@ def compose(
     across = max(max(x + width for x, _, width, _ in boxes), left + 4.0, shot * (thumb + GAP)) + GAP
     down = max(under + (way + 1) * LABEL, LABEL + way * (LABEL + thumb + GAP)) + GAP
     fig, ax = canvas(across, down)
-    heading(ax, 0, 0, "support set")
-    for n in range(way):
-        top = LABEL + n * (LABEL + thumb + GAP)
-        class_label(ax, 0, top, n + 1, names[n])
-        for k in range(shot):
-            box = (k * (thumb + GAP), top + LABEL, thumb, thumb)
-            mask = None if masks is None else (n + 1) * masks[n, k].byte().numpy()
-            image(ax, box, to_picture(supports[n, k]), mask, strength=0.15)
+    support_set(ax, names, supports, masks, thumb)
     for box, (name, mask) in zip(boxes, panels.items(), strict=True):
         heading(ax, box[0], box[1] - LABEL, name)
         image(ax, box, picture, mask)
@@ -137,6 +136,19 @@ def compose(
             number_ways(ax, box, mask)
     table(ax, left, under, names, columns)
     return fig
+
+
+def support_set(
+    ax: Axes, names: Sequence[str], supports: torch.Tensor, masks: torch.Tensor | None, side: float
+) -> None:
+    """A row of pictures, `side` inches wide, for each class, from the top left corner; arguments as for `compose`."""
+    heading(ax, 0, 0, "support set")
+    for n, name in enumerate(names):
+        top = LABEL + n * (LABEL + side + GAP)
+        class_label(ax, 0, top, n + 1, name)
+        for k, picture in enumerate(supports[n]):
+            mask = None if masks is None else (n + 1) * masks[n, k].byte().numpy()
+            image(ax, (k * (side + GAP), top + LABEL, side, side), to_picture(picture), mask, strength=0.15)
 
 
 def layout(way: int, shot: int, panels: int, aspect: float) -> tuple[float, list[Box]]:
@@ -500,3 +512,52 @@ def rates(groups: dict[str, dict[str, list[float]]], label: str) -> Picture:
     for ax in axes[len(groups) :]:
         ax.set_axis_off()
     return fig
+
+
+# A reader's own folder ------------------------------------------------------------------------------------------------
+
+
+def asked(found: dict[str, Prediction], columns: int = 4) -> Picture:
+    """The examples of a folder, then answers to photos: {title: what `ifsl.predict_folder` returned}.
+
+    Each photo stands before its answers, once for answers that follow each other; under an answer stands for each class
+    whether it is said to be there, and its share of the photo's pixels. The examples are those of the answer that had
+    the most.
+    """
+    support = max((one.support for one in found.values()), key=lambda support: support.supports.shape[1])
+    way, shot = support.supports.shape[:2]
+    thumb = min(1.0, 3.2 / way, WIDTH / shot - GAP)
+    panels = with_photos(found)
+    columns = min(columns, len(panels))
+    side = WIDTH / columns - GAP
+    sizes = [fit(side, 1.15 * side, one.photo.shape[0] / one.photo.shape[1]) for _, one, _ in panels]
+    tops = [LABEL + way * (LABEL + thumb + GAP) + GUTTER / 2]
+    for i in range(0, len(panels), columns):
+        tops.append(tops[-1] + LABEL + max(height for _, height in sizes[i : i + columns]) + (way + 0.5) * LABEL)
+    fig, ax = canvas(WIDTH, tops[-1])
+    support_set(ax, support.class_names, support.supports, support.masks, thumb)
+    for i, ((title, one, marked), size) in enumerate(zip(panels, sizes, strict=True)):
+        box = (i % columns * (side + GAP), tops[i // columns] + LABEL, *size)
+        heading(ax, box[0], box[1] - LABEL, title)
+        image(ax, box, one.photo, one.segmentation if marked else None)
+        if marked:
+            words(ax, box, one)
+    return fig
+
+
+def with_photos(found: dict[str, Prediction]) -> list[tuple[str, Prediction, bool]]:
+    """Panels (title, answer, whether its mask is drawn): the answers, before them each new photo without a mask."""
+    panels: list[tuple[str, Prediction, bool]] = []
+    for title, one in found.items():
+        if not any(np.array_equal(one.photo, before.photo) for _, before, _ in panels[-1:]):
+            panels.append(("photo", one, False))
+        panels.append((title, one, True))
+    return panels
+
+
+def words(ax: Axes, box: Box, one: Prediction) -> None:
+    """The numbers of an answer's ways on its picture at a box; under it, for each class, yes or no and its share."""
+    number_ways(ax, box, one.segmentation)
+    for n, (name, flag) in enumerate(one.presence.items(), start=1):
+        share = percent((one.segmentation == n).mean())
+        class_label(ax, box[0], box[1] + box[3] + (n - 1) * LABEL, n, f"{name}: {yes(flag)}, {share}")

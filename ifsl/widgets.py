@@ -12,7 +12,8 @@ from .benchmarks import Benchmark
 from .episodes import Episode, to_picture
 from .errors import InputError
 from .explain import answers, at, threshold
-from .figures import Picture, show
+from .figures import Picture, asked, show
+from .own import Prediction
 
 
 def slider(name: str, value: int, low: int, high: int) -> ipywidgets.IntSlider:
@@ -113,3 +114,8 @@ def explore_correlation(ep: Episode, correlations: dict[str, Tensor], x: int = 5
             "inside_only": ipywidgets.Checkbox(False, description="only inside the mask", indent=False),
         },
     )
+
+
+def explore_shots(found: dict[int, dict[str, Prediction]]) -> Screen:
+    """What a photo is answered with a few examples more or less: {K: {learner: its answer with K examples}}."""
+    return Screen(lambda shot: asked(found[shot]), {"shot": slider("shot K", min(found), min(found), max(found))})

@@ -10,7 +10,7 @@ from torch import nn
 
 import ifsl
 from ifsl.errors import InputError
-from ifsl.evaluation import evaluate
+from ifsl.evaluation import Result, evaluate
 from ifsl.learners import Learner
 from ifsl.maps import from_shots
 
@@ -97,6 +97,19 @@ def test_table_and_files(bench, tmp_path):
     rows = list(csv.DictReader(paths[1].open()))
     assert {row["class"] for row in rows if row["figure"] == "IoU"} == {bench.class_names[c] for c in bench.class_ids}
     assert sorted(p.name for p in (tmp_path / "deep").iterdir()) == ["result.csv", "result.json"]
+
+
+def test_a_saved_result_is_read_again(bench, tmp_path):
+    result = evaluate(Threshold(), bench, 2, 1, 6, workers=0, progress=False)
+    path = result.save(tmp_path)[0]
+    again = Result.load(path)
+    assert again == result and again.intervals() == result.intervals() and again.table() == result.table()
+    for text in ("", "[]", "{}", '{"iou_per_class": 3}', path.read_text().replace('"er"', '"error"')):
+        path.write_text(text)
+        with pytest.raises(InputError, match="holds no result"):
+            Result.load(path)
+    with pytest.raises(InputError, match="holds no result"):
+        Result.load(tmp_path / "none.json")
 
 
 def test_void_ignore_changes_the_figure_and_says_so(bench):

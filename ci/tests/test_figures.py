@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ifsl import Benchmark, figures
+from ifsl import Benchmark, figures, own
 from ifsl.episodes import Episode
 
 
@@ -195,3 +195,33 @@ def test_a_figure_shows_itself_in_few_bytes(bench: Benchmark) -> None:
 def test_pyplot_is_not_needed() -> None:
     code = "import sys, ifsl.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# A reader's own folder ------------------------------------------------------------------------------------------------
+
+
+def answered(shot: int, photo: np.ndarray, seed: int = 0, masks: bool = True) -> own.Prediction:
+    """What `predict_folder` could have said of a photo: heart in its left half, no star."""
+    images = torch.rand(2, shot, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+    segmentation = np.zeros(photo.shape[:2], np.uint8)
+    segmentation[:, : photo.shape[1] // 2] = 1
+    marked = torch.zeros(2, shot, 32, 32).index_fill(3, torch.arange(10, 20), 1) if masks else None
+    support = own.Support(["heart", "star"], [[], []], images, marked)
+    return own.Prediction({"heart": True, "star": False}, segmentation, photo, support)
+
+
+@pytest.mark.parametrize("shape", [(60, 80, 3), (90, 50, 3)])
+@pytest.mark.parametrize("count, masks", [(1, True), (3, False), (7, True)])
+def test_answers_to_a_photo(shape: tuple[int, ...], count: int, masks: bool) -> None:
+    photo = np.full(shape, 90, np.uint8)
+    fig = figures.asked({f"learner {i}": answered(1 + i % 5, photo, i, masks) for i in range(count)})
+    said = texts(fig)
+    assert said.count("photo") == 1 and said.count("heart: yes, 50 %") == said.count("star: no, 0 %") == count
+    assert len(fig.axes[0].images) == 1 + count + 2 * min(count, 5)  # the photo, its answers, the most examples
+    assert_readable(fig)
+
+
+def test_each_new_photo_stands_before_its_answers() -> None:
+    photos = [np.full((60, 80, 3), value, np.uint8) for value in (10, 10, 200)]
+    fig = figures.asked({name: answered(1, photo) for name, photo in zip("abc", photos, strict=True)})
+    assert [text for text in texts(fig) if text in ("photo", *"abc")] == ["photo", "a", "b", "photo", "c"]

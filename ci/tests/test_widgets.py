@@ -2,10 +2,11 @@
 
 import time
 
+import numpy as np
 import pytest
 import torch
 
-from ifsl import Benchmark, widgets
+from ifsl import Benchmark, own, widgets
 from ifsl.episodes import Episode
 
 
@@ -92,3 +93,27 @@ def test_the_cross_moves(bench: Benchmark) -> None:
         screen.controls[name].value = value
         pictures.append(screen.picture.value)
     assert len(set(pictures)) == 4
+
+
+def answered(shot: int, shade: int) -> own.Prediction:
+    """What a learner could have said of a photo with that many examples: one class, in the upper `shade` rows."""
+    support = own.Support(["star"], [[]], torch.zeros(1, shot, 3, 272, 272), torch.ones(1, shot, 272, 272))
+    segmentation = np.zeros((400, 500), np.uint8)
+    segmentation[:shade] = 1
+    return own.Prediction({"star": True}, segmentation, np.full((400, 500, 3), 90, np.uint8), support)
+
+
+def test_the_slider_over_shots_changes_the_picture_within_a_second() -> None:
+    found = {shot: {f"learner {i}": answered(shot, 30 * i + 9 * shot) for i in range(6)} for shot in range(1, 6)}
+    screen = widgets.explore_shots(found)
+    control = screen.controls["shot"]
+    assert (control.min, control.max, control.value) == (1, 5, 1)
+    threads, pictures, seconds = torch.get_num_threads(), [screen.picture.value], []
+    torch.set_num_threads(1)
+    for shot in (2, 5, 3):
+        start = time.process_time()
+        control.value = shot
+        seconds.append(time.process_time() - start)
+        pictures.append(screen.picture.value)
+    torch.set_num_threads(threads)
+    assert len(set(pictures)) == 4 and min(seconds) < 1
