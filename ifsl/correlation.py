@@ -48,8 +48,20 @@ def pyramid(query: Features, support: Features) -> list[Tensor]:
 def stack(query: list[Tensor], support: list[Tensor]) -> Tensor:
     """The correlations of one level, (G, L, Hq, Wq, Hs, Ws)."""
     (queries, _, *query_grid), (supports, _, *support_grid) = query[0].shape, support[0].shape
-    level = query[0].new_empty(supports, *query_grid, *support_grid, len(query))
-    for bottleneck, (q, s) in enumerate(zip(query, support, strict=True)):
-        for g in range(supports):
-            level[g, ..., bottleneck] = correlate(q[g * queries // supports], s[g])
+    level = query[0].new_zeros(supports, *query_grid, *support_grid, len(query))
+    for g in range(supports):
+        rows, columns = box([s[g] for s in support])
+        for bottleneck, (q, s) in enumerate(zip(query, support, strict=True)):
+            cosine = correlate(q[g * queries // supports], s[g, :, rows, columns])
+            level[g, :, :, rows, columns, bottleneck] = cosine
     return level.movedim(-1, 1)
+
+
+def box(support: list[Tensor]) -> tuple[slice, slice]:
+    """Rows and columns of the smallest box, of one cell or more, that holds all vectors besides 0 of maps (C, Hs, Ws).
+
+    Where a mask has set the support's vectors to 0, their cosines with all others are known: 0.
+    """
+    filled = torch.stack([x.any(dim=0) for x in support]).any(dim=0)
+    rows, columns = (filled.any(dim=axis).nonzero()[:, 0].tolist() or [0] for axis in (1, 0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)

@@ -71,3 +71,23 @@ def test_the_cosine_of_a_picture_with_itself_is_one_on_the_diagonal(dtype):
     found = correlate(x[0], x[0]).reshape(16, 16)
     torch.testing.assert_close(found.diagonal(), torch.ones(16, dtype=dtype), rtol=0, atol=1e-4)
     torch.testing.assert_close(found, found.T)
+
+
+@pytest.mark.parametrize("rows, columns", [((1, 4), (2, 3)), ((0, 5), (0, 6)), ((3, 3), (2, 5))])
+def test_only_the_box_around_what_is_not_masked_is_compared(monkeypatch, rows, columns):
+    """The other cells' correlations are 0 as they would be; the last case masks everything."""
+    (top, bottom), (left, right) = rows, columns
+    mask = torch.zeros(5, 6)
+    mask[top:bottom, left:right] = 1
+    mask[top:bottom, left] = 0  # a hole at the edge of what one bottleneck sees
+    query, support = (unit([[features(1, 7, 5, 6) for _ in range(2)]]) for _ in range(2))
+    support[0][0] = support[0][0] * mask
+    mask[top:bottom, left] = 1
+    support[0][1] = support[0][1] * mask
+    compared = []
+    monkeypatch.setattr("ifsl.correlation.correlate", lambda q, s: compared.append(s.shape[1:]) or correlate(q, s))
+    [found] = pyramid(query, support)
+    assert compared == [(max(bottom - top, 1), max(right - left, 1) if bottom > top else 1)] * 2
+    for position in range(2):
+        expected = correlate(query[0][position][0], support[0][position][0])
+        torch.testing.assert_close(found[0, position], expected)

@@ -20,6 +20,8 @@ from .learner import Features
 HEADS = 8
 LOGITS = {False: 2**19, True: 2**28}
 """How many logits to compute at once: what stays in a processor's cache; on a GPU what fits in memory."""
+POINTWISE = ((1, 1, 1), (1, 1, 1))
+"""Kernel and stride of a 1 x 1 convolution."""
 SIDES = range(257, 513)
 """Image sides whose layer2 and layer3 end at 2 x 2 support cells."""
 
@@ -32,9 +34,27 @@ def convolve(x: Tensor, *convs: nn.Conv3d) -> list[Tensor]:
         group = [conv for conv, its_kind in zip(convs, kinds, strict=True) if its_kind == kind]
         weight = torch.cat([conv.weight for conv in group])
         biases = [conv.weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias for conv in group]
-        out = F.conv3d(x, weight, torch.cat(biases), group[0].stride, group[0].padding)
+        if kind == POINTWISE:
+            out = pointwise(x, weight, torch.cat(biases))
+        else:
+            out = F.conv3d(x, weight, torch.cat(biases), group[0].stride, group[0].padding)
         outputs |= zip(group, out.split([conv.out_channels for conv in group], dim=1), strict=True)
     return [outputs[conv] for conv in convs]
+
+
+def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """A 1 x 1 convolution: with the channels last a product with a matrix, which is a third of a convolution's time."""
+    return F.linear(x.movedim(1, -1), weight.flatten(1), bias).movedim(-1, 1)
+
+
+class Pointwise(nn.Conv3d):
+    """A 1 x 1 convolution without bias."""
+
+    def __init__(self, channels: int, out: int):
+        super().__init__(channels, out, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return pointwise(x, self.weight)
 
 
 class SupportMasks:
@@ -74,7 +94,7 @@ class Attention(nn.Module):
         self.agg = nn.Sequential(
             GroupNorm(half),
             nn.ReLU(inplace=True),
-            nn.Conv3d(half, out, 1, bias=False),
+            Pointwise(half, out),
             GroupNorm(out),
             nn.ReLU(inplace=True),
         )
@@ -194,10 +214,10 @@ class FeedForward(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         self.ff = nn.Sequential(
-            nn.Conv3d(channels, channels // 2, 1, bias=False),
+            Pointwise(channels, channels // 2),
             GroupNorm(channels // 2),
             nn.ReLU(inplace=True),
-            nn.Conv3d(channels // 2, channels, 1, bias=False),
+            Pointwise(channels // 2, channels),
         )
         self.out_norm = GroupNorm(channels)
 
