@@ -22,6 +22,7 @@ from .benchmarks import Benchmark
 from .episodes import TEST_EPISODES, TestEpisodes, loader
 from .errors import InputError
 from .learners import Learner
+from .memory import keep_freed
 from .metrics import ExactRatio, MeanIoU
 
 
@@ -147,6 +148,7 @@ def evaluate(
     The result depends on none of batch, workers and progress. Raises `InputError` for what cannot be drawn or read.
     """
     started = time.perf_counter()
+    keep_freed()
     for name, given, kind in (("model", model, Learner), ("bench", bench, Benchmark)):
         if not isinstance(given, kind):
             raise InputError(f"{name} is a {type(given).__name__}; give a {kind.__name__}.")

@@ -42,6 +42,7 @@ from .errors import InputError
 from .learners import build_model
 from .learners.learner import Features, Learner
 from .maps import Maps, segment, strong_loss, weak_loss
+from .memory import keep_freed
 from .metrics import ExactRatio, MeanIoU
 from .settings import PRECISIONS, Settings, check_folder, first_process
 
@@ -67,6 +68,7 @@ def train(settings: Settings, resume: bool = False) -> Path:
     folder, last = settings.folder, settings.folder / "last.ckpt"
     if first_process():
         check_folder(folder, resume)
+    keep_freed()
     *_, processes = where(settings)
     if resume and last.is_file():
         check_same(settings, last, processes)
