@@ -6,14 +6,16 @@ Letters: N ways, h w map size, H W picture size.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import ListedColormap
+from matplotlib.colors import ListedColormap, to_rgb
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import pad
 
 from .episodes import Episode, to_picture
 from .figures import (
@@ -24,6 +26,8 @@ from .figures import (
     GUTTER,
     INK,
     LABEL,
+    LIGHT,
+    LINES,
     QUIET,
     WIDTH,
     Picture,
@@ -31,8 +35,10 @@ from .figures import (
     class_label,
     heading,
     image,
+    iou,
     number_ways,
     overlay,
+    percent,
     way_colour,
     write,
 )
@@ -213,11 +219,22 @@ def at(correlations: dict[str, Tensor], point: tuple[float, float]) -> dict[str,
     """
     cells = {}
     for name, values in correlations.items():
-        row, column = (
-            min(int(share * side), side - 1) for share, side in zip(point[::-1], values.shape[1:3], strict=True)
-        )
+        row, column = cell_under(point, values.shape[1:3])
         cells[name] = values[:, row, column].mean(dim=0)
     return cells
+
+
+def cell_under(point: tuple[float, float], grid: Sequence[int]) -> tuple[int, int]:
+    """Row and column of the cell that holds a point: x and y as shares of width and height, 0…1; grid: (h, w)."""
+    row, column = (min(int(share * side), side - 1) for share, side in zip(point[::-1], grid, strict=True))
+    return row, column
+
+
+def cross(ax: Axes, point: tuple[float, float], width: int, height: int) -> None:
+    """Two lines through a point (x and y as shares) of a picture of so many pixels."""
+    for line, style in ((ax.axvline, {"x": point[0] * width}), (ax.axhline, {"y": point[1] * height})):
+        line(**style, color="white", linewidth=2.6)
+        line(**style, color=INK, linewidth=1.2)
 
 
 def answers(
@@ -237,9 +254,7 @@ def answers(
     fig, axes = grid(1, len(levels) + 2, 1.0)
     height, width = query.shape[:2]
     axes[0, 0].imshow(query, aspect="auto")
-    for line, style in ((axes[0, 0].axvline, {"x": point[0] * width}), (axes[0, 0].axhline, {"y": point[1] * height})):
-        line(**style, color="white", linewidth=2.6)
-        line(**style, color=INK, linewidth=1.2)
+    cross(axes[0, 0], point, width, height)
     axes[0, 0].set_title("query and the point", fontsize=9.5, color=INK)
     axes[0, 1].imshow(overlay(support, mask.byte().numpy(), 0.15), aspect="auto")
     axes[0, 1].set_title("support and its mask", fontsize=9.5, color=INK)
@@ -254,11 +269,11 @@ def answers(
     return fig
 
 
-def level_maps(picture: np.ndarray, levels: dict[str, Tensor], label: str) -> Picture:
+def level_maps(picture: np.ndarray, levels: dict[str, Tensor], label: str, title: str = "query") -> Picture:
     """A picture, and maps (h, w) of values 0…1 over it, one a level."""
     fig, axes = grid(1, len(levels) + 1, picture.shape[0] / picture.shape[1])
     axes[0, 0].imshow(picture, aspect="auto")
-    axes[0, 0].set_title("query", fontsize=9.5, color=INK)
+    axes[0, 0].set_title(title, fontsize=9.5, color=INK)
     for ax, (name, values) in zip(axes[0, 1:], levels.items(), strict=True):
         heat(ax, values, name)
     scale(fig, axes, label)
@@ -373,4 +388,240 @@ def shot_maps(ep: Episode, each: Tensor, together: Tensor) -> Picture:
         heat(ax, values, name, way_colour(1))
         outline(ax, values.numpy() >= 0.5)
     scale(fig, axes[1], f"probability of {ep.class_names[0]}")
+    return fig
+
+
+# Squeezing the support ------------------------------------------------------------------------------------------------
+
+
+class Stage(NamedTuple):
+    """A support grid to draw: values (h, w), 0…1; a note under it; and which cells to outline, (h, w) bool."""
+
+    title: str
+    values: Tensor
+    note: str = ""
+    inside: Tensor | None = None
+
+
+def views(ep: Episode, stages: dict[str, Tensor], label: str) -> Picture:
+    """Tensors over query and support as pictures of pictures: at each query cell, its view of the support.
+
+    stages: {title: (Hq, Wq, Hs, Ws) values from 0}, up to five of one query grid; each is drawn from 0 to its largest.
+    """
+    fig, axes = grid(2, 3, 1.0)
+    axes = axes.flatten()
+    drawn(axes[0], to_picture(ep.query), "query and its cells")
+    height, width = next(iter(stages.values())).shape[:2]
+    axes[0].set(
+        xticks=[i * ep.query.shape[2] / width - 0.5 for i in range(1, width)],
+        yticks=[i * ep.query.shape[1] / height - 0.5 for i in range(1, height)],
+    )
+    axes[0].tick_params(length=0, labelleft=False, labelbottom=False)
+    axes[0].grid(color="white", linewidth=1)
+    for ax, (title, values) in zip(axes[1:], stages.items(), strict=False):
+        heat(ax, side_by_side(values / values.max()), title)
+        ax.set_xlabel(f"1 is {values.max():.2f}", fontsize=8.5, color=QUIET)
+    for ax in axes[len(stages) + 1 :]:
+        ax.set_visible(False)
+    scale(fig, axes, label)
+    return fig
+
+
+def side_by_side(values: Tensor, side: int = 18, gap: int = 2) -> Tensor:
+    """(Hq, Wq, Hs, Ws) to one picture: Hq x Wq views of about `side` pixels, NaN between them."""
+    times = max(1, side // values.shape[-1])
+    large = values.repeat_interleave(times, dim=2).repeat_interleave(times, dim=3)
+    framed = pad(large, [0, gap, 0, gap], value=torch.nan)
+    return framed.transpose(1, 2).flatten(2).flatten(0, 1)[:-gap, :-gap]
+
+
+def squeezed(
+    ep: Episode, point: tuple[float, float], answer: Tensor, levels: dict[str, list[Stage]], label: str
+) -> Picture:
+    """How the support shrinks for one query cell, in a 1-way 1-shot episode; a row for each of three levels.
+
+    point: x and y as shares of the query's width and height, 0…1; answer: (h, w) probability of the class; label: of
+    the values of the stages. All pictures are square, as a learner sees them. Returns the figure.
+    """
+    fig, axes = grid(3, 1 + max(map(len, levels.values())), 1.0, extra=0.55)
+    name, query = ep.class_names[0], to_picture(ep.query)
+    drawn(axes[0, 0], query, "query and the cell")
+    drawn(axes[1, 0], overlay(to_picture(ep.supports[0, 0]), ep.masks[0, 0].byte().numpy(), 0.15), f"support: {name}")
+    heat(axes[2, 0], answer, f"probability of {name}")
+    here = answer[cell_under(point, answer.shape)]
+    axes[2, 0].set_xlabel(f"{here:.2f} at the cell", fontsize=8.5, color=QUIET)
+    for ax, (height, width) in zip(axes[::2, 0], (query.shape[:2], answer.shape), strict=True):
+        cross(ax, point, width, height)
+        ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    for row, (level, stages) in zip(axes[:, 1:], levels.items(), strict=True):
+        row[0].set_ylabel(level, fontsize=9.5, color=INK, fontweight="bold")
+        for ax, stage in zip(row, stages, strict=False):
+            heat(ax, stage.values, stage.title)
+            ax.set_xlabel(stage.note, fontsize=8.5, color=QUIET)
+            if stage.inside is not None:
+                outline(ax, stage.inside.numpy())
+    scale(fig, axes, label)
+    return fig
+
+
+# Hybrid masking -------------------------------------------------------------------------------------------------------
+
+
+def kinds_of_masking(support: np.ndarray, cut: np.ndarray, mask: np.ndarray, levels: dict[str, dict]) -> Picture:
+    """A support's features masked in two places, and joined: a row for each kind, a column for each level.
+
+    support, cut: the support picture and the masked one (S, S, 3) uint8; mask: (S, S) uint8; levels: {name: the (C, h,
+    w) features "feature", "input" and "hybrid"}. Colours can be compared within a column; cells that are 0 are grey.
+    The third row is the share of a cell's entries that are above 0 under feature masking.
+    """
+    fig, axes = grid(4, len(levels) + 1, 0.95)
+    drawn(axes[0, 0], overlay(support, mask, 0.15), "support")
+    drawn(axes[1, 0], cut, "masked support")
+    for ax, words in zip(axes[2:, 0], ("where feature masking\nis above 0 …", "… HM keeps it, and takes\ninput masking elsewhere")):
+        ax.text(0.5, 0.5, words, ha="center", va="center", fontsize=9.5, color=INK)
+    for column, (name, kinds) in zip(axes[:, 1:].T, levels.items(), strict=True):
+        rows = (0, "feature masking"), (1, "input masking"), (3, "hybrid")
+        for (row, title), values in zip(rows, shared_colours(*kinds.values()), strict=True):
+            drawn(column[row], values, f"{name}: {title}", interpolation="nearest")
+        heat(column[2], (kinds["feature"] > 0).float().mean(dim=0), f"{name}: share above 0")
+    scale(fig, axes[2], "share")
+    return fig
+
+
+def shared_colours(*maps: Tensor) -> list[np.ndarray]:
+    """Feature maps (C, h, w) as (h, w, 3) colours, with directions and scale in common; cells that are all 0 are grey.
+
+    The three strongest directions of all cells become red, green and blue.
+    """
+    cells = torch.cat([values.flatten(1).T for values in maps])
+    some = cells[cells.abs().sum(dim=1) > 0]
+    _, _, directions = torch.linalg.svd(some - some.mean(dim=0), full_matrices=False)
+    low, high = ((some @ directions[:3].T).quantile(share, dim=0) for share in (0.02, 0.98))
+    pictures = []
+    for values in maps:
+        colours = ((values.movedim(0, -1) @ directions[:3].T - low) / (high - low)).clamp(0, 1)
+        colours[(values == 0).all(dim=0)] = torch.tensor(to_rgb(LIGHT))
+        pictures.append(colours.numpy())
+    return pictures
+
+
+# Prior and bins -------------------------------------------------------------------------------------------------------
+
+
+def prior(ep: Episode, masked: Tensor, whole: Tensor) -> Picture:
+    """Prior maps (h, w) of a 1-way 1-shot episode, from the masked support and from the whole one; all square."""
+    fig, axes = grid(1, 4, 1.0)
+    drawn(axes[0, 0], overlay(to_picture(ep.supports[0, 0]), ep.masks[0, 0].byte().numpy(), 0.15), "support")
+    axes[0, 0].set_xlabel(ep.class_names[0], fontsize=8.5, color=QUIET)
+    there = ep.presence[0].item()
+    drawn(axes[0, 1], square(ep)[0] if not there else marked(*square(ep)), "query, truth" if there else "query")
+    axes[0, 1].set_xlabel("" if there else f"shows no {ep.class_names[0]}", fontsize=8.5, color=QUIET)
+    for ax, values, title in ((axes[0, 2], masked, "masked support"), (axes[0, 3], whole, "whole support")):
+        heat(ax, values, f"prior, {title}")
+    scale(fig, axes, "prior")
+    return fig
+
+
+def bins(ep: Episode, priors: list[Tensor], found: list[Tensor], answer: Tensor, without: list[Tensor]) -> Picture:
+    """What PFENet's resolutions see, find and contribute, in a 1-way 1-shot episode; a column for each of them.
+
+    priors: (h_b, w_b) as they arrive; found: (C, h, w), each drawn in colours of its own; answer: (h, w)
+    probability of the class; without: the same, with what one resolution found left out.
+    """
+    fig, axes = grid(3, len(priors) + 1, 1.0, extra=0.3)
+    query, truth = square(ep)
+    drawn(axes[0, 0], query, "query")
+    drawn(axes[1, 0], marked(query, truth), f"truth: {ep.class_names[0]}")
+    heat(axes[2, 0], answer, "answer", way_colour(1))
+    for column, values, colours, left in zip(axes[:, 1:].T, priors, found, without, strict=True):
+        size = " x ".join(map(str, values.shape))
+        heat(column[0], values, f"prior, {size}")
+        drawn(column[1], shared_colours(colours)[0], f"found at {size}", interpolation="nearest")
+        heat(column[2], left, f"without {size}", way_colour(1))
+    scale(fig, axes[::2], "prior, probability")
+    return fig
+
+
+# Weak and strong ------------------------------------------------------------------------------------------------------
+
+WEAK_COLOUR, STRONG_COLOUR = "#CC6677", "#332288"
+"""Of the two kinds of supervision, wherever they are compared."""
+
+
+def taught(panels: dict[str, tuple[Sequence[float], Sequence[float], Sequence[float]]]) -> Picture:
+    """What labels say of cells with like evidence: {kind of evidence: (evidence, weak, strong)}, shares 0…1, by bin.
+
+    weak: the share of a bin's cells whose query shows the class; strong: of those that lie on it.
+    """
+    fig = Picture(figsize=(WIDTH, 3.1), dpi=DPI, layout="constrained")
+    for ax, (name, (evidence, weak, strong)) in zip(fig.subplots(1, len(panels)), panels.items(), strict=True):
+        lines = {"the query shows the class (weak)": (weak, WEAK_COLOUR, "o"), "the cell is on it (strong)": (strong, STRONG_COLOUR, "s")}
+        for label, (shares, colour, marker) in lines.items():
+            ax.plot(evidence, 100 * np.array(shares), color=colour, marker=marker, markersize=5, label=label)
+        ax.axhline(50, color=QUIET, linewidth=1, linestyle="--")
+        ax.set(xlim=(0, 1), ylim=(-2, 102), yticks=range(0, 101, 25), xlabel=f"evidence: {name}", ylabel="share of a bin's cells (%)")
+        ax.spines[["top", "right"]].set_visible(False)
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
+    return fig
+
+
+def lessons(ep: Episode, runs: dict[str, tuple[Sequence[float], dict[int, Tensor]]]) -> Picture:
+    """A few steps of training, a row for each run: its losses, and its map (h, w) of one query after some steps.
+
+    runs: {name: (losses, {steps made: foreground probabilities})}.
+    """
+    columns = 2 + len(next(iter(runs.values()))[1])
+    fig, axes = grid(len(runs), columns, 0.95)
+    for row, (name, (losses, maps)), colour in zip(axes, runs.items(), (STRONG_COLOUR, WEAK_COLOUR), strict=False):
+        row[0].plot(range(1, len(losses) + 1), losses, color=colour, marker="o", markersize=4)
+        row[0].axhline(np.log(2), color=QUIET, linewidth=1, linestyle="--")
+        row[0].set(ylim=(0, None), xlabel="step", xticks=[1, len(losses)], yticks=[0, 0.5, 1], ylabel=f"{name} loss")
+        row[0].spines[["left", "bottom"]].set_visible(True)
+        drawn(row[1], marked(*square(ep)), "query, truth")
+        for ax, (step, values) in zip(row[2:], maps.items(), strict=True):
+            heat(ax, values, f"after {step} steps")
+    scale(fig, axes[:, 2:], f"probability of {ep.class_names[0]}")
+    return fig
+
+
+def two_answers(cases: dict[str, tuple[Episode, Tensor, Tensor]]) -> Picture:
+    """What two learners say of the same 1-way queries, a row for each: {title: (episode, strong, weak)}.
+
+    strong, weak: foreground probabilities (h, w); cells above 0.5 are outlined, their mask is beside the map.
+    """
+    fig, axes = grid(len(cases), 6, 0.95)
+    for row, (title, (ep, *maps)) in zip(axes, cases.items(), strict=True):
+        query, truth = square(ep)
+        drawn(row[0], overlay(to_picture(ep.supports[0, 0]), ep.masks[0, 0].byte().numpy(), 0.15), f"{title}: support")
+        drawn(row[1], marked(query, truth), f"truth: {ep.class_names[0] if truth.any() else 'not there'}")
+        for k, (name, values) in enumerate(zip(("strong", "weak"), maps, strict=True)):
+            mask = mask_of(values, len(query))
+            heat(row[2 + 2 * k], values, f"{name}: map")
+            drawn(row[3 + 2 * k], marked(query, mask), f"{name}: mask", judged(mask > 0, truth > 0))
+    scale(fig, axes, "probability")
+    return fig
+
+
+def judged(mask: np.ndarray, truth: np.ndarray) -> str:
+    """A mask against the truth, in words."""
+    if not truth.any():
+        return "false alarm" if mask.any() else "right"
+    return f"IoU {percent(iou(mask, truth))}"
+
+
+def shares_of(bars: dict[str, dict[str, float]], label: str) -> Picture:
+    """Bars made of parts: {bar: {part: size}}."""
+    fig = Picture(figsize=(WIDTH, 0.5 * len(bars) + 1.3), dpi=DPI, layout="constrained")
+    ax = fig.add_subplot()
+    for y, parts in enumerate(bars.values()):
+        start = 0.0
+        for (part, width), colour in zip(parts.items(), LINES, strict=False):
+            ax.barh(y, width, 0.62, start, color=colour, edgecolor="white", label=part if y == 0 else None)
+            start += width
+        ax.text(start, y, f" {start:.1f}", va="center", color=INK)
+    ax.set_yticks(range(len(bars)), bars)
+    ax.set(ylim=(len(bars) - 0.5, -0.5), xlabel=label)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
     return fig

@@ -113,3 +113,22 @@ def test_shots_are_readable(bench: Benchmark, shot: int) -> None:
 def test_masks_reach_a_half() -> None:
     foreground = torch.tensor([[0.2, 0.9], [0.2, 0.9]])  # 0.5 is reached after 3.4 of the 8 steps
     assert explain.mask_of(foreground, 9).mean(axis=0).tolist() == [0, 0, 0, 0, 1, 1, 1, 1, 1]
+
+
+def test_priors_are_readable_and_say_whether_the_class_is_there(bench: Benchmark) -> None:
+    values = torch.rand(2, 8, 8, generator=torch.Generator().manual_seed(0))
+    episodes = [bench.episode(i, 1, 1, 64) for i in range(40)]
+    for there in (True, False):
+        ep = next(ep for ep in episodes if ep.presence.item() == there)
+        fig = explain.prior(ep, *values)
+        assert (f"shows no {ep.class_names[0]}" in fig.axes[1].get_xlabel()) != there
+        assert_readable(fig)
+
+
+def test_bins_are_readable(bench: Benchmark) -> None:
+    draw = torch.Generator().manual_seed(0)
+    priors = [torch.rand(side, side, generator=draw) for side in (34, 17, 9, 5)]
+    found, without = torch.randn(4, 6, 34, 34, generator=draw), torch.rand(4, 34, 34, generator=draw)
+    fig = explain.bins(bench.episode(3, 1, 1, 64), priors, list(found), without[0], list(without))
+    assert [ax.get_title() for ax in fig.axes[1:5]] == [f"prior, {s} x {s}" for s in (34, 17, 9, 5)]
+    assert_readable(fig)
