@@ -32,6 +32,7 @@ TINY = {
 RUNS = {
     "asnet": {"steps": 250, "cache_features": True},
     "hsnet": {"steps": 250, "cache_features": True},
+    "asnethm": {"steps": 250, "cache_features": True},
 }
 """Name: what a run has besides `TINY`; the method is the name, less `-weak`."""
 
@@ -39,7 +40,7 @@ RUNS = {
 def settings_of(name: str) -> Settings:
     """The settings of a kept run; it is logged in `logs/pascal/fold0/efficientnet_lite0/kept-<name>`."""
     return Settings(
-        method=name.removesuffix("-weak"), weak=name.endswith("-weak"), logpath=f"kept-{name}", **TINY, **RUNS[name]
+        method=name.removesuffix("-weak"), weak=name.endswith("-weak"), logpath=f"kept-{name}", **TINY | RUNS[name]
     )
 
 
