@@ -477,8 +477,9 @@ def kinds_of_masking(support: np.ndarray, cut: np.ndarray, mask: np.ndarray, lev
     fig, axes = grid(4, len(levels) + 1, 0.95)
     drawn(axes[0, 0], overlay(support, mask, 0.15), "support")
     drawn(axes[1, 0], cut, "masked support")
-    for ax, words in zip(axes[2:, 0], ("where feature masking\nis above 0 …", "… HM keeps it, and takes\ninput masking elsewhere")):
-        ax.text(0.5, 0.5, words, ha="center", va="center", fontsize=9.5, color=INK)
+    words = "where feature masking\nis above 0 …", "… HM keeps it, and takes\ninput masking elsewhere"
+    for ax, text in zip(axes[2:, 0], words, strict=True):
+        ax.text(0.5, 0.5, text, ha="center", va="center", fontsize=9.5, color=INK)
     for column, (name, kinds) in zip(axes[:, 1:].T, levels.items(), strict=True):
         rows = (0, "feature masking"), (1, "input masking"), (3, "hybrid")
         for (row, title), values in zip(rows, shared_colours(*kinds.values()), strict=True):
@@ -544,8 +545,8 @@ def bins(ep: Episode, priors: list[Tensor], found: list[Tensor], answer: Tensor,
 
 # Weak and strong ------------------------------------------------------------------------------------------------------
 
-WEAK_COLOUR, STRONG_COLOUR = "#CC6677", "#332288"
-"""Of the two kinds of supervision, wherever they are compared."""
+STRONG, WEAK = LINES[:2]
+"""Colours of the two kinds of supervision."""
 
 
 def taught(panels: dict[str, tuple[Sequence[float], Sequence[float], Sequence[float]]]) -> Picture:
@@ -555,11 +556,11 @@ def taught(panels: dict[str, tuple[Sequence[float], Sequence[float], Sequence[fl
     """
     fig = Picture(figsize=(WIDTH, 3.1), dpi=DPI, layout="constrained")
     for ax, (name, (evidence, weak, strong)) in zip(fig.subplots(1, len(panels)), panels.items(), strict=True):
-        lines = {"the query shows the class (weak)": (weak, WEAK_COLOUR, "o"), "the cell is on it (strong)": (strong, STRONG_COLOUR, "s")}
-        for label, (shares, colour, marker) in lines.items():
-            ax.plot(evidence, 100 * np.array(shares), color=colour, marker=marker, markersize=5, label=label)
+        style = {"markersize": 5, "linewidth": 1.5}
+        ax.plot(evidence, 100 * np.array(weak), "o-", color=WEAK, label="whose query shows the class (weak)", **style)
+        ax.plot(evidence, 100 * np.array(strong), "s-", color=STRONG, label="that lie on the class (strong)", **style)
         ax.axhline(50, color=QUIET, linewidth=1, linestyle="--")
-        ax.set(xlim=(0, 1), ylim=(-2, 102), yticks=range(0, 101, 25), xlabel=f"evidence: {name}", ylabel="share of a bin's cells (%)")
+        ax.set(xlim=(0, 1), xlabel=name, ylim=(-2, 102), yticks=range(0, 101, 25), ylabel="share of the cells (%)")
         ax.spines[["top", "right"]].set_visible(False)
     fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
     return fig
@@ -572,7 +573,7 @@ def lessons(ep: Episode, runs: dict[str, tuple[Sequence[float], dict[int, Tensor
     """
     columns = 2 + len(next(iter(runs.values()))[1])
     fig, axes = grid(len(runs), columns, 0.95)
-    for row, (name, (losses, maps)), colour in zip(axes, runs.items(), (STRONG_COLOUR, WEAK_COLOUR), strict=False):
+    for row, (name, (losses, maps)), colour in zip(axes, runs.items(), (STRONG, WEAK), strict=False):
         row[0].plot(range(1, len(losses) + 1), losses, color=colour, marker="o", markersize=4)
         row[0].axhline(np.log(2), color=QUIET, linewidth=1, linestyle="--")
         row[0].set(ylim=(0, None), xlabel="step", xticks=[1, len(losses)], yticks=[0, 0.5, 1], ylabel=f"{name} loss")
