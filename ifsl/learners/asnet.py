@@ -14,14 +14,12 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..maps import upsample
-from .blocks import CorrelationLearner, Decoder, GroupNorm
+from .blocks import CorrelationLearner, Decoder, GroupNorm, by_window, pointwise
 from .learner import Features
 
 HEADS = 8
 LOGITS = {False: 2**19, True: 2**28}
 """How many logits to compute at once: what stays in a processor's cache; on a GPU what fits in memory."""
-POINTWISE = ((1, 1, 1), (1, 1, 1))
-"""Kernel and stride of a 1 x 1 convolution."""
 SIDES = range(257, 513)
 """Image sides whose layer2 and layer3 end at 2 x 2 support cells."""
 
@@ -34,27 +32,20 @@ def convolve(x: Tensor, *convs: nn.Conv3d) -> list[Tensor]:
         group = [conv for conv, its_kind in zip(convs, kinds, strict=True) if its_kind == kind]
         weight = torch.cat([conv.weight for conv in group])
         biases = [conv.weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias for conv in group]
-        if kind == POINTWISE:
-            out = pointwise(x, weight, torch.cat(biases))
-        else:
-            out = F.conv3d(x, weight, torch.cat(biases), group[0].stride, group[0].padding)
+        out = by_window(x.movedim(1, -1), weight[:, :, 0], torch.cat(biases), group[0].stride[-1], group[0].padding[-1])
+        out = out.movedim(-1, 1)
         outputs |= zip(group, out.split([conv.out_channels for conv in group], dim=1), strict=True)
     return [outputs[conv] for conv in convs]
 
 
-def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """A 1 x 1 convolution: with the channels last a product with a matrix, which is a third of a convolution's time."""
-    return F.linear(x.movedim(1, -1), weight.flatten(1), bias).movedim(-1, 1)
-
-
 class Pointwise(nn.Conv3d):
-    """A 1 x 1 convolution without bias."""
+    """A 1 x 1 convolution without bias; it is a product with a matrix, and done as one."""
 
     def __init__(self, channels: int, out: int):
         super().__init__(channels, out, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return pointwise(x, self.weight)
+        return pointwise(x.movedim(1, -1), self.weight.flatten(1)).movedim(-1, 1)
 
 
 class SupportMasks:

@@ -7,7 +7,7 @@ support grid, S image side.
 from torch import Tensor, nn
 
 from ..maps import upsample
-from .blocks import CorrelationLearner, Decoder, GroupNorm
+from .blocks import CorrelationLearner, Decoder, GroupNorm, by_window
 from .learner import Features
 
 
@@ -30,14 +30,12 @@ class CenterPivotConv(nn.Module):
         stride = self.conv2.stride[0]
         x = x.movedim(1, -1)
         kept = x[..., ::stride, ::stride, :]  # the support cells that the strided convolution is centred on
-        by_query = convolve(self.conv1, kept.permute(0, 3, 4, 1, 2, 5)).permute(0, 3, 4, 1, 2, 5)
-        by_support = convolve(self.conv2, x)
+        support_first = kept.permute(0, 3, 4, 5, 1, 2)  # (G, Hs', Ws', C, Hq, Wq)
+        by_query = self.conv1(support_first.flatten(0, 2)).unflatten(0, support_first.shape[:3])
+        by_query = by_query.permute(0, 4, 5, 1, 2, 3)
+        by_support = by_window(x.flatten(1, 2), self.conv2.weight, self.conv2.bias, stride, self.conv2.padding[0])
+        by_support = by_support.unflatten(1, x.shape[1:3])
         return (by_support + by_query).movedim(-1, 1)
-
-
-def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """Convolve over the fourth and fifth dimension of x (G, ., ., H, W, C); those before are all part of the batch."""
-    return conv(x.flatten(0, 2).movedim(-1, 1)).movedim(1, -1).unflatten(0, x.shape[:3])
 
 
 def squeeze(channels: int, *layers: tuple[int, int, int]) -> nn.Sequential:
