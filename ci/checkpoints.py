@@ -30,6 +30,7 @@ TINY = {
     "nowandb": True,
 }
 RUNS = {
+    "panet": {"steps": 100},
     "asnet": {"steps": 250, "cache_features": True},
     "hsnet": {"steps": 250, "cache_features": True},
     "asnethm": {"steps": 250, "cache_features": True},
