@@ -580,15 +580,28 @@ def lessons(ep: Episode, runs: dict[str, tuple[Sequence[float], dict[int, Tensor
         row[0].spines[["left", "bottom"]].set_visible(True)
         drawn(row[1], marked(*square(ep)), "query, truth")
         for ax, (step, values) in zip(row[2:], maps.items(), strict=True):
-            heat(ax, values, f"after {step} steps")
+            heat(ax, values, f"after {step} steps" if step else "before training")
     scale(fig, axes[:, 2:], f"probability of {ep.class_names[0]}")
+    return fig
+
+
+def over_thresholds(limits: Sequence[float], panels: dict[str, dict[str, Sequence[float]]]) -> Picture:
+    """Figures of a strong and a weak learner at every threshold: {figure in %: {"strong": values, "weak": values}}."""
+    fig = Picture(figsize=(WIDTH, 2.9), dpi=DPI, layout="constrained")
+    for ax, (label, lines) in zip(fig.subplots(1, len(panels)), panels.items(), strict=True):
+        for (name, values), colour, style in zip(lines.items(), (STRONG, WEAK), ("-", "--"), strict=True):
+            ax.plot(limits, values, style, color=colour, linewidth=2, label=name)
+        ax.axvline(0.5, color=QUIET, linewidth=1, label="0.5, as published")
+        ax.set(xlim=(0, 1), xlabel="threshold", ylim=(-2, 102), yticks=range(0, 101, 25), ylabel=label)
+        ax.spines[["top", "right"]].set_visible(False)
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
     return fig
 
 
 def two_answers(cases: dict[str, tuple[Episode, Tensor, Tensor]]) -> Picture:
     """What two learners say of the same 1-way queries, a row for each: {title: (episode, strong, weak)}.
 
-    strong, weak: foreground probabilities (h, w); cells above 0.5 are outlined, their mask is beside the map.
+    strong, weak: foreground probabilities (h, w); beside each map is its mask, the pixels above 0.5.
     """
     fig, axes = grid(len(cases), 6, 0.95)
     for row, (title, (ep, *maps)) in zip(axes, cases.items(), strict=True):
@@ -610,19 +623,22 @@ def judged(mask: np.ndarray, truth: np.ndarray) -> str:
     return f"IoU {percent(iou(mask, truth))}"
 
 
-def shares_of(bars: dict[str, dict[str, float]], label: str) -> Picture:
-    """Bars made of parts: {bar: {part: size}}."""
-    fig = Picture(figsize=(WIDTH, 0.5 * len(bars) + 1.3), dpi=DPI, layout="constrained")
+def parts(bars: dict[str, dict[str, float]], label: str) -> Picture:
+    """Bars made of parts: {bar: {part: size}}, the same parts in each; behind a bar stands its length."""
+    fig = Picture(figsize=(WIDTH, 0.42 * len(bars) + 1.2), dpi=DPI, layout="constrained")
     ax = fig.add_subplot()
-    for y, parts in enumerate(bars.values()):
-        start = 0.0
-        for (part, width), colour in zip(parts.items(), LINES, strict=False):
-            ax.barh(y, width, 0.62, start, color=colour, edgecolor="white", label=part if y == 0 else None)
-            start += width
-        ax.text(start, y, f" {start:.1f}", va="center", color=INK)
+    starts = np.zeros(len(bars))
+    for part, colour in zip(next(iter(bars.values())), LINES, strict=False):
+        sizes = np.array([sizes[part] for sizes in bars.values()])
+        ax.barh(range(len(bars)), sizes, 0.62, starts, color=colour, edgecolor="white", linewidth=0.5, label=part)
+        starts += sizes
+    for y, length in enumerate(starts):
+        ax.text(length + 0.01 * starts.max(), y, f"{length:.1f}", va="center", color=INK)
     ax.set_yticks(range(len(bars)), bars)
-    ax.set(ylim=(len(bars) - 0.5, -0.5), xlabel=label)
+    ticks = ax.get_xticks()
+    ax.set(xlim=(0, max(ticks[-1], 1.06 * starts.max())), ylim=(len(bars) - 0.5, -0.5), xlabel=label)
+    ax.set_xticks(ticks[ticks >= 0])
     ax.spines[["top", "right"]].set_visible(False)
     ax.tick_params(axis="y", length=0)
-    fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
+    fig.legend(loc="outside upper center", ncols=6, frameon=False, columnspacing=1.2, handlelength=1.2)
     return fig

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 from test_figures import assert_readable
 
-from ifsl import Benchmark, explain
-from ifsl.episodes import Episode
+from ifsl import Benchmark, explain, figures
+from ifsl.episodes import Episode, to_picture
 from ifsl.maps import segment, stack
 
 
@@ -131,4 +132,67 @@ def test_bins_are_readable(bench: Benchmark) -> None:
     found, without = torch.randn(4, 6, 34, 34, generator=draw), torch.rand(4, 34, 34, generator=draw)
     fig = explain.bins(bench.episode(3, 1, 1, 64), priors, list(found), without[0], list(without))
     assert [ax.get_title() for ax in fig.axes[1:5]] == [f"prior, {s} x {s}" for s in (34, 17, 9, 5)]
+    assert_readable(fig)
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_kinds_of_masking_are_readable_and_grey_where_they_are_zero(bench: Benchmark, size: int) -> None:
+    ep, draw = bench.episode(3, 1, 1, size), torch.Generator().manual_seed(0)
+    levels = {}
+    for name, side in (("layer2", 17), ("layer3", 17), ("layer4", 9)):
+        feature, hidden = torch.randn(2, 12, side, side, generator=draw)
+        feature[:, : side // 2] = 0
+        levels[name] = {"feature": feature, "input": hidden, "hybrid": torch.where(feature > 0, feature, hidden)}
+    picture, mask = to_picture(ep.supports[0, 0]), ep.masks[0, 0].byte().numpy()
+    fig = explain.kinds_of_masking(picture, picture, mask, levels)
+    seen = {ax.get_title(): ax.images[0].get_array() for ax in fig.axes if ax.images}
+    grey = (seen["layer4: feature masking"] == np.float32(to_rgb(figures.LIGHT))).all(axis=2)
+    assert grey[:4].all() and not grey[4:].any()
+    assert (seen["layer4: share above 0"][:4] == 0).all() and 0.2 < seen["layer4: share above 0"][4:].mean() < 0.8
+    assert_readable(fig)
+
+
+def test_colours_can_be_compared_between_maps() -> None:
+    one, other = torch.randn(2, 6, 5, 5, generator=torch.Generator().manual_seed(0))
+    other[:, 2, 3] = one[:, 1, 1]
+    a, b = explain.shared_colours(one, other)
+    assert np.allclose(a[1, 1], b[2, 3])
+
+
+def test_what_labels_teach_is_readable() -> None:
+    evidence, weak, strong = (torch.linspace(*ends, 10).tolist() for ends in ((0.1, 0.7), (0.4, 0.9), (0, 0.6)))
+    fig = explain.taught({name: (evidence, weak, strong) for name in ("inside the mask", "anywhere")})
+    assert [line.get_ydata()[-1] for line in fig.axes[0].lines[:2]] == pytest.approx([90, 60])
+    assert_readable(fig)
+
+
+def test_lessons_are_readable(bench: Benchmark) -> None:
+    losses, maps = [0.7, 0.5, 0.9], {step: torch.full((8, 8), 0.5) for step in (0, 2, 8)}
+    fig = explain.lessons(bench.episode(3, 1, 1, 64), {"strong": (losses, maps), "weak": (losses, maps)})
+    assert [ax.get_title() for ax in fig.axes[2:5]] == ["before training", "after 2 steps", "after 8 steps"]
+    assert_readable(fig)
+
+
+def test_thresholds_are_readable() -> None:
+    lines = {"strong": [10, 90, 30], "weak": [5, 5, 60]}
+    fig = explain.over_thresholds([0, 0.5, 1], {"ER (%)": lines, "IoU (%)": lines})
+    assert list(fig.axes[1].lines[1].get_ydata()) == [5, 5, 60]
+    assert_readable(fig)
+
+
+def test_two_answers_are_judged(bench: Benchmark) -> None:
+    episodes = [bench.episode(i, 1, 1, 64) for i in range(40)]
+    there, absent = (next(ep for ep in episodes if ep.presence.item() == said) for said in (True, False))
+    no, yes = torch.zeros(8, 8), torch.ones(8, 8)
+    fig = explain.two_answers({"best": (there, no, yes), "without": (absent, no, yes)})
+    said = [ax.get_xlabel() for ax in fig.axes if ax.get_xlabel()]
+    share = (explain.square(there)[1] > 0).mean()
+    assert said == ["IoU 0 %", f"IoU {100 * share:.0f} %", "right", "false alarm"]
+    assert_readable(fig)
+
+
+def test_parts_stand_behind_each_other() -> None:
+    bars = {"one": {"missed": 2.0, "near": 1.0}, "other": {"missed": 0.5, "near": 0.25}}
+    fig = explain.parts(bars, "wrong pixels (% of all)")
+    assert [text.get_text() for text in fig.axes[0].texts] == ["3.0", "0.8"]
     assert_readable(fig)
