@@ -143,15 +143,17 @@ def channels_last(images: Tensor) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last)
 
 
-def build_backbone(name: str, pretrained: bool = False) -> ResNetPyramid | LitePyramid:
+def build_backbone(name: str, pretrained: bool = False, output_stride: int = 32) -> ResNetPyramid | LitePyramid:
     """A backbone in evaluation mode, with ImageNet weights if `pretrained`.
+
+    output_stride: of EfficientNet-Lite0's last blocks, 8, 16 or 32: below 32, kernels are spread instead.
 
     Raises `InputError` for an unknown name, and for ResNet weights that are neither on disk nor to be downloaded.
     """
     if name not in BACKBONES:
         raise InputError(f"There is no backbone {name!r}; choose one of {', '.join(BACKBONES)}.")
     if name == "efficientnet_lite0":
-        backbone = LitePyramid()
+        backbone = LitePyramid(output_stride)
         if pretrained:
             backbone.net.load_state_dict(lite_weights(backbone.net))
     else:

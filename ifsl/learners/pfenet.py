@@ -43,10 +43,11 @@ class PFENet(Learner):
             raise InputError(f"width is {width!r}; give a number of channels from 1.")
         self.backbone_name, self.width = backbone, width
         self.image_size = IMAGE_SIZE[backbone]
-        pyramid = build_backbone(backbone, pretrained)
+        pyramid = build_backbone(backbone, pretrained, output_stride=8)
         self.backbone0, self.backbone1, self.backbone2, self.backbone3, self.backbone4 = stages(pyramid)
-        dilate(self.backbone3, 2)
-        dilate(self.backbone4, 4)
+        if backbone == "resnet50":  # the other has been spread by timm, whose first kernels stay as dense as before
+            dilate(self.backbone3, 2)
+            dilate(self.backbone4, 4)
         middle = pyramid.channels[0] + pyramid.channels[1]
         self.down_qry = nn.Sequential(nn.Conv2d(middle, width, 1, bias=False), nn.ReLU(), nn.Dropout2d(0.5))
         self.down_spt = nn.Sequential(nn.Conv2d(middle, width, 1, bias=False), nn.ReLU(), nn.Dropout2d(0.5))
