@@ -139,16 +139,16 @@ def compose(
 
 
 def support_set(
-    ax: Axes, names: Sequence[str], supports: torch.Tensor, masks: torch.Tensor | None, side: float
+    ax: Axes, names: Sequence[str], supports: torch.Tensor, masks: torch.Tensor | None, side: float, beside: int = 1
 ) -> None:
-    """A row of pictures, `side` inches wide, for each class, from the top left corner; arguments as for `compose`."""
+    """The pictures of each class, `side` inches wide, `beside` classes in a row; other arguments as for `compose`."""
     heading(ax, 0, 0, "support set")
     for n, name in enumerate(names):
-        top = LABEL + n * (LABEL + side + GAP)
-        class_label(ax, 0, top, n + 1, name)
+        left, top = n % beside * WIDTH / beside, LABEL + n // beside * (LABEL + side + GAP)
+        class_label(ax, left, top, n + 1, name)
         for k, picture in enumerate(supports[n]):
             mask = None if masks is None else (n + 1) * masks[n, k].byte().numpy()
-            image(ax, (k * (side + GAP), top + LABEL, side, side), to_picture(picture), mask, strength=0.15)
+            image(ax, (left + k * (side + GAP), top + LABEL, side, side), to_picture(picture), mask, strength=0.15)
 
 
 def layout(way: int, shot: int, panels: int, aspect: float) -> tuple[float, list[Box]]:
@@ -526,16 +526,17 @@ def asked(found: dict[str, Prediction], columns: int = 4) -> Picture:
     """
     support = max((one.support for one in found.values()), key=lambda support: support.supports.shape[1])
     way, shot = support.supports.shape[:2]
-    thumb = min(1.0, 3.2 / way, WIDTH / shot - GAP)
+    thumb = min(0.85, WIDTH / shot - GAP)
+    beside = min(way, max(1, int(WIDTH / max(1.6, shot * (thumb + GAP)))))  # classes in a row
     panels = with_photos(found)
     columns = min(columns, len(panels))
     side = WIDTH / columns - GAP
     sizes = [fit(side, 1.15 * side, one.photo.shape[0] / one.photo.shape[1]) for _, one, _ in panels]
-    tops = [LABEL + way * (LABEL + thumb + GAP) + GUTTER / 2]
+    tops = [LABEL + -(-way // beside) * (LABEL + thumb + GAP) + GUTTER / 2]
     for i in range(0, len(panels), columns):
         tops.append(tops[-1] + LABEL + max(height for _, height in sizes[i : i + columns]) + (way + 0.5) * LABEL)
     fig, ax = canvas(WIDTH, tops[-1])
-    support_set(ax, support.class_names, support.supports, support.masks, thumb)
+    support_set(ax, support.class_names, support.supports, support.masks, thumb, beside)
     for i, ((title, one, marked), size) in enumerate(zip(panels, sizes, strict=True)):
         box = (i % columns * (side + GAP), tops[i // columns] + LABEL, *size)
         heading(ax, box[0], box[1] - LABEL, title)
