@@ -135,6 +135,28 @@ def test_bins_are_readable(bench: Benchmark) -> None:
     assert_readable(fig)
 
 
+def test_squeezed_levels_are_readable_and_ask_the_cell_under_the_point(bench: Benchmark) -> None:
+    ep, answer = bench.episode(3, 1, 1, 64), torch.linspace(0, 1, 16).expand(16, 16)
+    inside = torch.eye(5).bool()
+    stage = explain.Stage("weights, step 1", torch.rand(5, 5), "5 x 5, 0.25 of 0.50", inside)
+    levels = {name: [stage] * 4 for name in ("layer4", "layer3", "layer2")}
+    fig = explain.squeezed(ep, (0.99, 0.2), answer, levels, "weight (1 is the largest)")
+    assert fig.axes[10].get_xlabel() == "1.00 at the cell"
+    assert len(fig.axes[1].collections) == 1 and [ax.get_ylabel() for ax in fig.axes[1:12:5]] == list(levels)
+    assert_readable(fig)
+
+
+def test_views_stand_at_their_query_cells(bench: Benchmark) -> None:
+    values = torch.arange(3 * 4 * 2 * 2).reshape(3, 4, 2, 2) / 47
+    drawn = explain.side_by_side(values, side=18, gap=2)
+    assert drawn.shape == (3 * 20 - 2, 4 * 20 - 2)
+    assert torch.equal(drawn[20:38:9, 40:58:9], values[1, 2])
+    assert drawn[18:20].isnan().all() and drawn[:, 38:40].isnan().all()
+    fig = explain.views(bench.episode(3, 1, 1, 64), {"correlation": values, "mean": values[..., :1, :1]}, "mean")
+    assert fig.axes[1].get_xlabel() == "1 is 1.00" and not fig.axes[3].get_visible()
+    assert_readable(fig)
+
+
 @pytest.mark.parametrize("size", [32, 64])
 def test_kinds_of_masking_are_readable_and_grey_where_they_are_zero(bench: Benchmark, size: int) -> None:
     ep, draw = bench.episode(3, 1, 1, size), torch.Generator().manual_seed(0)
