@@ -31,6 +31,7 @@ TINY = {
 }
 RUNS = {
     "panet": {"steps": 100},
+    "pfenet": {"steps": 400, "cache_features": True, "width": 64, "lr": 0.3},
     "asnet": {"steps": 250, "cache_features": True},
     "hsnet": {"steps": 250, "cache_features": True},
     "asnethm": {"steps": 250, "cache_features": True},

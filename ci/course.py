@@ -25,6 +25,7 @@ from tqdm import tqdm
 from ifsl.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
+OPENING = Path("data/first-prediction.jpg")  # the picture that README opens with: chapter 00's cell `answer`
 CELL_LIMIT_S = 600  # a cell that takes longer hangs
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -159,6 +160,8 @@ def keep_outputs(sources: list[Path], folder: Path) -> list[str]:
         refused += [f"{source.stem}, {problem}" for problem in problems]
         if not problems:
             keep.write(kept, source)
+            if answer := dict(pages.pictures(kept)).get("answer"):
+                (source.parent.parent / OPENING).write_bytes(answer)
     return refused
 
 

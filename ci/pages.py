@@ -3,7 +3,9 @@
 import base64
 import html
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import keep
@@ -13,6 +15,7 @@ from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
+from PIL import Image
 
 TEMPLATE = """{% extends 'lab/index.html.j2' %}
 {% block html_head_js %}{% endblock %}
@@ -143,12 +146,22 @@ def opening(notebook: NotebookNode) -> tuple[str, str]:
     return "", ""
 
 
-def first_picture(notebook: NotebookNode) -> bytes | None:
-    """The first PNG among a chapter's outputs."""
+def pictures(notebook: NotebookNode) -> Iterator[tuple[str, bytes]]:
+    """The figures among a chapter's outputs, each with the id of its cell: PNG or JPEG files."""
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}):
-                return base64.b64decode(output.data["image/png"])
+            for kind in {"image/png", "image/jpeg"} & set(output.get("data", {})):
+                yield cell.get("id"), base64.b64decode(output.data[kind])
+
+
+def first_picture(notebook: NotebookNode) -> bytes | None:
+    """The first figure among a chapter's outputs, at most 440 pixels wide, as PNG."""
+    for _, file in pictures(notebook):
+        picture = Image.open(BytesIO(file))
+        picture.thumbnail((440, 440))
+        small = BytesIO()
+        picture.save(small, "png", optimize=True)
+        return small.getvalue()
     return None
 
 
