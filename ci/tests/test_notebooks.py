@@ -11,6 +11,7 @@ import nbformat
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import REPOSITORY
 from torch import Tensor
 
@@ -144,6 +145,48 @@ def over_ways(log_prob: Tensor, delta: float) -> Tensor:
     return log_prob[:, :, 1].amax(dim=(1, 2, 3)).exp() >= delta
 
 
+def moved(x: Tensor, kernel: Tensor, held: tuple[int, int], free: tuple[int, int]) -> Tensor:
+    pictures = x.permute(*held, 0, *free)
+    y = F.conv2d(pictures.flatten(0, 1), kernel, padding=kernel.shape[-1] // 2).unflatten(0, pictures.shape[:2])
+    return y.movedim(2, 0).permute(0, *(1 + (*held, *free).index(axis) for axis in (1, 2, 3, 4)))
+
+
+def over_query(x: Tensor, kernel: Tensor) -> Tensor:
+    return moved(x, kernel, (3, 4), (1, 2))
+
+
+def over_support(x: Tensor, kernel: Tensor) -> Tensor:
+    return moved(x, kernel, (1, 2), (3, 4))
+
+
+def turned(x: Tensor, kernel: Tensor) -> Tensor:
+    return over_query(x, kernel.transpose(2, 3))
+
+
+def unpadded(x: Tensor, kernel: Tensor) -> Tensor:
+    return over_query(x, kernel)[:, 1:-1, 1:-1]
+
+
+def masked_softmax(logits: Tensor, inside: Tensor) -> Tensor:
+    return logits.masked_fill(~inside, -1e9).softmax(dim=-1)
+
+
+def masked_by_infinity(logits: Tensor, inside: Tensor) -> Tensor:
+    return logits.masked_fill(~inside, -torch.inf).softmax(dim=-1)
+
+
+def softmax_masked(logits: Tensor, inside: Tensor) -> Tensor:
+    return logits.softmax(dim=-1) * inside
+
+
+def even(logits: Tensor, inside: Tensor) -> Tensor:
+    return masked_softmax(0 * logits, inside)
+
+
+def unmasked(logits: Tensor, inside: Tensor) -> Tensor:
+    return logits.softmax(dim=-1)
+
+
 def days(names: dict) -> float:
     names["measured"] = {("precision", "32 bits"): ([1.0, 2.0, 9.0], 0.0)}
     return 2000 * len(names["trn"]) / 2.0 / 86400
@@ -204,6 +247,30 @@ ANSWERS: dict[str, Answers] = {
         1: (lambda names: presence, [lambda names: of_background, lambda names: of_the_mean, lambda names: over_ways]),
         2: (lambda names: (True, 0), [lambda names: (True, 1), lambda names: (False, 0)]),
         3: (lambda names: 25, [lambda names: 50, lambda names: 100 / 3, lambda names: 0]),
+    },
+    "07": {
+        1: (
+            lambda names: (640_000, 51_200),
+            [lambda names: (625, 50), lambda names: (640_000, 50_176), lambda names: (640_000, 25_600)],
+        ),
+        2: (lambda names: over_query, [lambda names: over_support, lambda names: turned, lambda names: unpadded]),
+        3: (lambda names: (13, 4, 2), [lambda names: (12, 3, 1), lambda names: (13, 3, 2), lambda names: (25, 6, 3)]),
+    },
+    "08": {
+        1: (lambda names: (7, 2), [lambda names: (6, 1), lambda names: (7, 1), lambda names: (13, 7)]),
+        2: (
+            lambda names: masked_softmax,
+            [
+                lambda names: masked_by_infinity,
+                lambda names: softmax_masked,
+                lambda names: even,
+                lambda names: unmasked,
+            ],
+        ),
+        3: (
+            lambda names: (48_020_000, 612_500_000),
+            [lambda names: (6_002_500, 76_562_500), lambda names: (48_020_000, 98_000_000), lambda names: (1, 2)],
+        ),
     },
     "11": {
         1: (lambda names: 4, [lambda names: 3, lambda names: 1, lambda names: 8]),
