@@ -18,8 +18,7 @@ CHAPTER = ROOT / "notebooks" / "13_full_training.ipynb"
 @pytest.fixture
 def settings_of(monkeypatch):
     """What the chapter's first cells make of parameters: its variables after the cell that makes the settings."""
-    monkeypatch.chdir(ROOT)  # the chapter changes the folder; and how the error is shown
-    monkeypatch.setattr(InputError, "_render_traceback_", None, raising=False)
+    monkeypatch.chdir(ROOT)  # the chapter changes the folder
     cells = nbformat.read(CHAPTER, as_version=4).cells
     source = {cell.id: cell.source for cell in cells if cell.cell_type == "code"}
 
@@ -59,7 +58,7 @@ def test_a_bad_parameter_ends_in_one_sentence(settings_of, parameters, said) -> 
         settings_of(**parameters)
     message = str(caught.value)
     assert said in message and message.endswith(".") and "\n" not in message
-    assert caught.value._render_traceback_() == [message]
+    assert caught.value._render_traceback_() == [f"InputError: {message}"]
 
 
 def test_words_that_look_like_numbers_are_words_where_words_are_wanted(settings_of) -> None:

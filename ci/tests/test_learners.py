@@ -192,7 +192,7 @@ def test_the_weak_loss_trains_too(method):
     "method, side, rate, steps",
     [
         ("panet", 160, 0.01, 12),
-        ("pfenet", 128, 0.05, 20),
+        ("pfenet", 128, 0.3, 80),
         ("hsnet", 128, 1e-3, 40),
         ("asnet", 257, 1e-3, 30),
         ("asnethm", 257, 1e-3, 30),
