@@ -260,7 +260,8 @@ def to_tensor(picture: Image.Image, size: int) -> Tensor:
 
 def to_picture(image: Tensor) -> np.ndarray:
     """The way back, for looking at: (3, S, S) normalised to (S, S, 3) uint8."""
-    return ((image.cpu() * STD + MEAN).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    pixels = image.cpu().permute(1, 2, 0).numpy() * STD.flatten().numpy() + MEAN.flatten().numpy()
+    return (pixels.clip(0, 1) * 255).round().astype(np.uint8)
 
 
 def nearest(mask: np.ndarray, size: int) -> np.ndarray:

@@ -51,8 +51,8 @@ class Screen(ipywidgets.VBox):
 def explore_episodes(bench: Benchmark, way: int = 2, shot: int = 1, index: int = 0, size: int = 272) -> Screen:
     """Any test episode of a benchmark: sliders for way, shot and index."""
     most = min(5, len(bench.class_ids))
-    return Screen(
-        lambda way, shot, index: show(bench.episode(index, way, shot, size)),
+    return Screen(  # with many shots each is drawn small: then fewer pixels do, and a redraw stays quick
+        lambda way, shot, index: show(bench.episode(index, way, shot, min(size, 800 // shot))),
         {
             "way": slider("way N", min(way, most), 1, most),
             "shot": slider("shot K", shot, 1, 5),
