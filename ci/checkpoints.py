@@ -35,6 +35,7 @@ RUNS = {
     "asnet": {"steps": 250, "cache_features": True},
     "hsnet": {"steps": 250, "cache_features": True},
     "asnethm": {"steps": 250, "cache_features": True},
+    "asnet-weak": {"steps": 400, "cache_features": True, "lr": 3e-4, "val_every": 100},
 }
 """Name: what a run has besides `TINY`; the method is the name, less `-weak`."""
 
