@@ -99,17 +99,23 @@ def test_shots_are_averaged_as_log_probabilities_and_vote(method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_image_is_encoded_once(method):
-    """The query once whatever N and K are; support images once (HM: and once masked), in as few passes as can be."""
+    """All images in one pass (HM: and the masked ones in another), each of them once, whoever asks for it."""
     model, passes = tiny(method), []
+    query, supports, masks = episodes(method, 2, 3)
+    supports[:, 1, 2] = supports[:, 0, 0]
+    query = torch.cat([query, supports[:, 1, 0]])
+    batch = query, supports.expand(2, -1, -1, -1, -1, -1), masks.expand(2, -1, -1, -1, -1)
     stem = model.backbone0[0] if method == "pfenet" else model.backbone.net.conv_stem
     hook = stem.register_forward_hook(lambda _, images, __: passes.append(len(images[0])))
-    try:
-        with torch.inference_mode():
-            model(*episodes(method, 2, 3))
-    finally:
-        hook.remove()
-    assert sum(passes) == 1 + (2 if method == "asnethm" else 1) * 6
-    assert len(passes) <= (3 if method == "asnethm" else 2)
+    with torch.inference_mode():
+        try:
+            found = model.maps(*batch)
+        finally:
+            hook.remove()
+        assert passes == ([6, 12] if method == "asnethm" else [6])
+        for i in range(2):
+            alone = model.maps(*(x[[i]] for x in batch))
+            torch.testing.assert_close(found.log_prob[[i]], alone.log_prob, rtol=0, atol=1e-4)
 
 
 # Weak

@@ -278,8 +278,8 @@ class ASNet(CorrelationLearner):
     method = "asnet"
     network = AttentiveSqueezeNetwork
 
-    def encode_support(self, images: Tensor, masks: Tensor) -> Features:
-        return pool(super().encode_support(images, masks))
+    def for_support(self, seen: Features, images: Tensor, masks: Tensor) -> Features:
+        return pool(seen)
 
     def check(self, query: Tensor, supports: Tensor, masks: Tensor | None) -> None:
         super().check(query, supports, masks)

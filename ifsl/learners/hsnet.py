@@ -29,13 +29,11 @@ class CenterPivotConv(nn.Module):
         """(G, C, Hq, Wq, Hs, Ws) to (G, C', Hq, Wq, Hs', Ws')."""
         stride = self.conv2.stride[0]
         x = x.movedim(1, -1)
-        kept = x[..., ::stride, ::stride, :]  # the support cells that the strided convolution is centred on
-        support_first = kept.permute(0, 3, 4, 5, 1, 2)  # (G, Hs', Ws', C, Hq, Wq)
-        by_query = self.conv1(support_first.flatten(0, 2)).unflatten(0, support_first.shape[:3])
-        by_query = by_query.permute(0, 4, 5, 1, 2, 3)
+        kept = x[..., ::stride, ::stride, :].permute(0, 3, 4, 1, 2, 5)  # where conv2's windows are centred
+        by_query = self.conv1(kept.flatten(0, 2).movedim(-1, 1)).movedim(1, -1)
+        by_query = by_query.unflatten(0, kept.shape[:3]).permute(0, 3, 4, 1, 2, 5)  # (G, Hq, Wq, Hs', Ws', C')
         by_support = by_window(x.flatten(1, 2), self.conv2.weight, self.conv2.bias, stride, self.conv2.padding[0])
-        by_support = by_support.unflatten(1, x.shape[1:3])
-        return (by_support + by_query).movedim(-1, 1)
+        return by_support.unflatten(1, x.shape[1:3]).add_(by_query).movedim(-1, 1)
 
 
 def squeeze(channels: int, *layers: tuple[int, int, int]) -> nn.Sequential:
@@ -88,6 +86,6 @@ class HSNet(CorrelationLearner):
     method = "hsnet"
     network = HypercorrelationSqueeze
 
-    def encode_support(self, images: Tensor, masks: Tensor) -> Features:
+    def for_support(self, seen: Features, images: Tensor, masks: Tensor) -> Features:
         """Features times the mask, resized to their grid."""
-        return [[x * upsample(masks[:, None], x.shape[-2:]) for x in level] for level in self.backbone.pyramid(images)]
+        return [[x * upsample(masks[:, None], x.shape[-2:]) for x in level] for level in seen]

@@ -23,10 +23,11 @@ class HybridMasking(ASNet):
         "give masks, or choose pfenet, hsnet or asnet."
     )
 
-    def encode_support(self, images: Tensor, masks: Tensor) -> Features:
-        """Pooled hybrid features; the plain and the masked images go through the backbone together."""
-        both = pool(self.backbone.pyramid(torch.cat([images, images * masks[:, None]])))
-        return [[hybrid(*x.chunk(2), masks) for x in level] for level in both]
+    def for_support(self, seen: Features, images: Tensor, masks: Tensor) -> Features:
+        """Pooled hybrid features; the masked images go through the backbone too."""
+        cut_out = self.pyramid(images * masks[:, None])
+        pairs = zip(pool(seen), pool(cut_out), strict=True)
+        return [[hybrid(*pair, masks) for pair in zip(*levels, strict=True)] for levels in pairs]
 
 
 def hybrid(features: Tensor, of_masked_image: Tensor, masks: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ Features = list[list[Tensor]]
 class Learner(nn.Module):
     """An episode in, maps out; a subclass says how images are encoded and how query and support are compared.
 
-    A subclass defines `compare` and, where the backbone's plain pyramid is not what it looks at, `encode_query` and
-    `encode_support`. Its `frozen` says whether the backbone stays as it was pretrained (then it is kept in evaluation
+    A subclass defines `compare` and, where the backbone's plain pyramid is not what it looks at, `pyramid`, `for_query`
+    and `for_support`. Its `frozen` says whether the backbone stays as it was pretrained (then it is kept in evaluation
     mode and its parameters ask for no gradient).
 
     Letters: B episodes, N ways, K shots, S image side, h w map size, H W picture size.
@@ -26,13 +26,37 @@ class Learner(nn.Module):
     image_size = 400  # the side S that pictures are resized to unless asked otherwise
     backbone_name: str
 
-    def encode_query(self, images: Tensor) -> Features:
-        """(M, 3, S, S) images to their pyramid."""
+    def pyramid(self, images: Tensor) -> Features:
+        """(M, 3, S, S) images to what is seen in them, whether they are queries or supports."""
         return self.backbone.pyramid(images)
 
+    def for_query(self, seen: Features) -> Features:
+        """What `compare` wants of queries."""
+        return seen
+
+    def for_support(self, seen: Features, images: Tensor, masks: Tensor) -> Features:
+        """What `compare` wants of supports (M, 3, S, S) with masks (M, S, S)."""
+        return seen
+
+    def encode_query(self, images: Tensor) -> Features:
+        """(M, 3, S, S) images to the features of queries."""
+        return self.for_query(self.pyramid(images))
+
     def encode_support(self, images: Tensor, masks: Tensor) -> Features:
-        """(M, 3, S, S) images and (M, S, S) masks to their pyramid."""
-        return self.backbone.pyramid(images)
+        """(M, 3, S, S) images and (M, S, S) masks to the features of supports."""
+        return self.for_support(self.pyramid(images), images, masks)
+
+    def encode(self, query: Tensor, supports: Tensor, masks: Tensor) -> tuple[Features, Features]:
+        """Both at once: the backbone sees all images in one pass, and one that occurs several times only once."""
+        images = torch.cat([query, supports])
+        distinct, places = images.unique(dim=0, return_inverse=True)
+        if len(distinct) < len(images):
+            seen = [[x[places] for x in level] for level in self.pyramid(distinct)]
+        else:
+            seen = self.pyramid(images)
+        parts = [[x.split([len(query), len(supports)]) for x in level] for level in seen]
+        of_query, of_support = ([[x[which] for x in level] for level in parts] for which in (0, 1))
+        return self.for_query(of_query), self.for_support(of_support, supports, masks)
 
     def compare(self, query: Features, support: Features, masks: Tensor) -> Maps:
         """Features of B queries and of B·N·K supports (ordered episode, way, shot), and masks (B, N, K, S, S)."""
@@ -47,8 +71,7 @@ class Learner(nn.Module):
         """
         self.check(query, supports, masks)
         masks = torch.ones_like(supports[:, :, :, 0]) if masks is None else masks.to(query.dtype)
-        support = self.encode_support(supports.flatten(0, 2), masks.flatten(0, 2))
-        return self.compare(self.encode_query(query), support, masks)
+        return self.compare(*self.encode(query, supports.flatten(0, 2), masks.flatten(0, 2)), masks)
 
     def forward(self, query: Tensor, supports: Tensor, masks: Tensor | None = None) -> Tensor:
         """The learner's maps (B, N, 2, h, w): log-probabilities of background and foreground; see `maps`."""

@@ -44,13 +44,15 @@ class PANet(Learner):
             return [net.conv_head, net.bn2, net.classifier]
         return [self.backbone.fc]
 
-    def encode_query(self, images: Tensor) -> Features:
+    def pyramid(self, images: Tensor) -> Features:
         """(M, 3, S, S) images to one level of one (M, C, h, w): the last bottleneck."""
         return [self.backbone.pyramid(images)[-1][-1:]]
 
-    def encode_support(self, images: Tensor, masks: Tensor) -> Features:
-        """As the query; a pass of its own, so that batch norm sees two batches in training."""
-        return self.encode_query(images)
+    def encode(self, query: Tensor, supports: Tensor, masks: Tensor) -> tuple[Features, Features]:
+        """In training two passes of their own: batch norm sees queries and supports as two batches."""
+        if self.training:
+            return self.encode_query(query), self.encode_support(supports, masks)
+        return super().encode(query, supports, masks)
 
     def compare(self, query: Features, support: Features, masks: Tensor) -> Maps:
         """Cosines with the prototypes to maps: `stacked` over all classes at once, `log_prob` class by class."""

@@ -58,23 +58,23 @@ class PFENet(Learner):
         """The five parts of the backbone."""
         return [self.backbone0, self.backbone1, self.backbone2, self.backbone3, self.backbone4]
 
-    def encode_query(self, images: Tensor) -> Features:
-        """(M, 3, S, S) images to the outputs of layer2, layer3 and layer4, after the ReLU, each (M, C, h, w)."""
-        layer2, layer3 = self.middle(images)
-        return [[layer2], [layer3], [folded(self.backbone4)(layer3)]]
-
-    def encode_support(self, images: Tensor, masks: Tensor) -> Features:
-        """As the query, but the masks (M, S, S) cut out what layer4 sees, and what it says of that."""
-        layer2, layer3 = self.middle(images)
-        masks = upsample(masks[:, None], layer3.shape[-2:])
-        return [[layer2], [layer3], [folded(self.backbone4)(layer3 * masks) * masks]]
-
-    def middle(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(M, 3, S, S) images to the outputs of layer2 and layer3."""
+    def pyramid(self, images: Tensor) -> Features:
+        """(M, 3, S, S) images to the outputs of layer2 and layer3, after the ReLU, each (M, C, h, w)."""
         x = channels_last(images)
         for part in (self.backbone0, self.backbone1, self.backbone2):
-            x = folded(part)(x)
-        return x, folded(self.backbone3)(x)
+            x = folded(part, x)(x)
+        return [[x], [folded(self.backbone3, x)(x)]]
+
+    def for_query(self, seen: Features) -> Features:
+        """Layer4 follows."""
+        layer2, (layer3,) = seen
+        return [layer2, [layer3], [folded(self.backbone4, layer3)(layer3)]]
+
+    def for_support(self, seen: Features, images: Tensor, masks: Tensor) -> Features:
+        """As the query, but the masks cut out what layer4 sees, and what it says of that."""
+        layer2, (layer3,) = seen
+        masks = upsample(masks[:, None], layer3.shape[-2:])
+        return [layer2, [layer3], [folded(self.backbone4, layer3)(layer3 * masks) * masks]]
 
     def compare(self, query: Features, support: Features, masks: Tensor) -> Maps:
         """Query, mean support features of each class and its prior, merged to maps."""
