@@ -87,7 +87,7 @@ def train(settings: Settings, resume: bool = False) -> Path:
     trainer = build_trainer(settings, len(trn))
     if first_process():
         write_text(folder / "settings.json", json.dumps(settings.plain(), indent=1))
-    with quiet(), interrupts(module):
+    with quiet(), interrupts(module), writing(folder):
         trainer.fit(module, ckpt_path=last if resume and last.is_file() else None)
     return folder
 
@@ -477,11 +477,10 @@ class WholeFiles(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(part, path)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError of its own
             part.unlink(missing_ok=True)
-            raise InputError(
-                f"The checkpoint {path} cannot be written ({error}); make room, then use resume."
-            ) from error
+            why = next((e.strerror for e in (error, error.__context__) if isinstance(e, OSError)), error)
+            raise InputError(f"The checkpoint {path} cannot be written ({why}); make room, then use resume.") from error
 
     def load_checkpoint(self, path: str | Path, map_location=None, weights_only: bool | None = True) -> dict:
         return read_checkpoint(path)
@@ -532,6 +531,24 @@ def write_text(path: Path, text: str) -> None:
         raise InputError(
             f"{path} cannot be written ({error.strerror}); run where you may write, with room to."
         ) from error
+
+
+@contextmanager
+def writing(folder: Path):
+    """What cannot be written to the log folder, as one `InputError`."""
+    say = threading.excepthook
+
+    def without_tensorboard(given) -> None:
+        # Its thread hands the error on to whoever logs next; a traceback besides says nothing new.
+        if not (isinstance(given.exc_value, OSError) and type(given.thread).__module__.startswith("tensorboard")):
+            say(given)
+
+    threading.excepthook = without_tensorboard  # left there after an error, which the thread may yet report
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written ({error.strerror}); make room there, then use resume.") from error
+    threading.excepthook = say
 
 
 @contextmanager
