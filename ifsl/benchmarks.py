@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import InputError, is_int
+from .errors import InputError, is_int, shown
 
 if TYPE_CHECKING:
     from .episodes import Draw, Episode
@@ -76,13 +76,13 @@ class Benchmark:
     ):
         for given, option in ((root, "root"), (lists, "lists")):
             if not isinstance(given, str | Path) and not (given is None and option == "lists"):
-                raise InputError(f"{option} is {given!r}; give the path of a folder.")
+                raise InputError(f"{option} is {shown(given)}; give the path of a folder.")
         if not isinstance(name, str) or name not in CLASSES:
-            raise InputError(f"There is no benchmark {name!r}; choose pascal or coco.")
+            raise InputError(f"There is no benchmark {shown(name)}; choose pascal or coco.")
         if not is_int(fold) or fold not in range(FOLDS):
-            raise InputError(f"There is no fold {fold!r}; choose 0, 1, 2 or 3.")
+            raise InputError(f"There is no fold {shown(fold)}; choose 0, 1, 2 or 3.")
         if split not in SPLITS:
-            raise InputError(f"There is no split {split!r}; choose trn (training) or val (testing).")
+            raise InputError(f"There is no split {shown(split)}; choose trn (training) or val (testing).")
         self.name, self.root, self.fold, self.split = name, Path(root), fold, split
         self.folder = "VOC2012" if name == "pascal" else "COCO2014"
         self.lists = self._find_lists(lists)
@@ -257,8 +257,18 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path} cannot be read as text ({error}); fetch or derive it again.") from error
 
 
-class PlainUnpickler(pickle.Unpickler):
-    """Reads dict, list, str and int. A pickle can name any function to call: this one looks up none."""
+class PlainUnpickler(pickle._Unpickler):
+    """Reads dict, list, str and int. A pickle can name any function to call: this one looks up none.
+
+    It is Python's own reader, because the one in C clears as much memory as a file of 20 bytes asks for. Tuples are
+    refused: as keys, nested in themselves, they take for ever to be looked up.
+    """
+
+    def refuse(self):
+        raise pickle.UnpicklingError("it holds a tuple or a set")
+
+    refused = pickle.TUPLE + pickle.TUPLE1 + pickle.TUPLE2 + pickle.TUPLE3 + pickle.FROZENSET
+    dispatch = pickle._Unpickler.dispatch | dict.fromkeys(refused, refuse)
 
     def find_class(self, module: str, name: str):
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
@@ -279,15 +289,15 @@ def read_coco_list(path: Path) -> dict[int, list[str]]:
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error}).") from error
     except Exception as error:  # a broken pickle can fail in any way
-        raise InputError(refusal.format(error)) from error
+        raise InputError(refusal.format(str(error) or type(error).__name__)) from error
     if not isinstance(held, dict):
         raise InputError(refusal.format(f"it holds a {type(held).__name__}"))
     for c, images in held.items():
         if type(c) is not int or not 0 <= c < CLASSES["coco"] or not isinstance(images, list):
-            raise InputError(refusal.format(f"entry {str(c)[:40]!r}"))
+            raise InputError(refusal.format(f"entry {shown(c)}"))
         for image in images:
             if not isinstance(image, str) or not re.fullmatch(r"(train|val)2014/COCO_\w+\.jpg", image, flags=re.ASCII):
-                raise InputError(refusal.format(f"path {str(image)[:60]!r}"))
+                raise InputError(refusal.format(f"path {shown(image)}"))
     if not any(held.values()):
         raise InputError(refusal.format("it lists no image"))
     return {c + 1: images for c, images in held.items()}

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from .backbones import RESNETS, LitePyramid
-from .errors import InputError
+from .errors import InputError, shown
 from .learners import METHODS, Learner, build_model
 
 DEPTHS = {blocks[1:]: name for name, (blocks, _) in RESNETS.items()} | {LitePyramid.depths: "efficientnet_lite0"}
@@ -38,7 +38,7 @@ def load_model(path: str | Path, method: str | None = None, backbone: str | None
     broken, would run code, or holds another learner than `method` and `backbone` say.
     """
     if not isinstance(path, str | Path):
-        raise InputError(f"path is {path!r}; give the path of a checkpoint or of a log folder.")
+        raise InputError(f"path is {shown(path)}; give the path of a checkpoint or of a log folder.")
     path = Path(path)
     if path.is_dir():
         path = best_checkpoint(path)

@@ -1,6 +1,10 @@
 """The one exception of this package, and a check that many arguments need."""
 
+import reprlib
 from numbers import Integral
+
+SHORT = reprlib.Repr()
+SHORT.maxlevel, SHORT.maxstring, SHORT.maxother = 2, 120, 120
 
 
 class InputError(ValueError):
@@ -20,3 +24,12 @@ class InputError(ValueError):
 def is_int(value) -> bool:
     """Whether a value is a whole number, not a truth value."""
     return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def shown(value) -> str:
+    """A value within a sentence, cut short: a small YAML file can make a list whose `repr` fills the memory."""
+    try:
+        text = SHORT.repr(value)
+    except (ValueError, RecursionError):  # Python writes no number of over 4,300 digits
+        return f"a {type(value).__name__}"
+    return text if len(text) <= 150 else f"{text[:147]}..."

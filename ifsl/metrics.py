@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from .errors import InputError, is_int
+from .errors import InputError, is_int, shown
 from .maps import VOID
 
 
@@ -23,7 +23,7 @@ class ExactRatio(Metric):
     def __init__(self, way: int, **kwargs):
         super().__init__(**kwargs)
         if not is_int(way) or way < 1:
-            raise InputError(f"way is {way!r}; give a whole number from 1.")
+            raise InputError(f"way is {shown(way)}; give a whole number from 1.")
         self.way = way
         self.add_state("exact", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
         self.add_state("episodes", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")

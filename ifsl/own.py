@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from .episodes import nearest, opened, read_picture, to_tensor
-from .errors import InputError, is_int
+from .errors import InputError, is_int, shown
 from .learners import Learner
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def read_support(folder: str | Path, size: int, shot: int | None = None, weak: b
     if shot is None:
         shot = min(len(examples[fewest]), MOST_SHOTS)
     if not is_int(shot) or shot < 1:
-        raise InputError(f"shot is {shot!r}; give a whole number from 1.")
+        raise InputError(f"shot is {shown(shot)}; give a whole number from 1.")
     if len(examples[fewest]) < shot:
         raise InputError(
             f"{folder / fewest} has {len(examples[fewest])} pictures, too few for {shot} shots; add some or lower shot."

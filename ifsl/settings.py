@@ -7,7 +7,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 
-from .errors import InputError, is_int
+from .errors import InputError, is_int, shown
 
 METHODS = ("panet", "pfenet", "hsnet", "asnet", "asnethm")
 BENCHMARKS = ("pascal", "coco")
@@ -70,25 +70,25 @@ class Settings:
         choices = {"method": METHODS, "benchmark": BENCHMARKS, "backbone": BACKBONES, "precision": tuple(PRECISIONS)}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
-                raise InputError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(allowed)}.")
+                raise InputError(f"{name} is {shown(getattr(self, name))}; choose one of {', '.join(allowed)}.")
         for name, kind in type(self).__annotations__.items():
             value = getattr(self, name)
             if kind is bool and not isinstance(value, bool):
-                raise InputError(f"{name} is {value!r}; give True or False.")
+                raise InputError(f"{name} is {shown(value)}; give True or False.")
             if kind in (str, str | None) and not (isinstance(value, kind) and value != ""):
-                raise InputError(f"{name} is {value!r}; give a text in quotes.")
+                raise InputError(f"{name} is {shown(value)}; give a text in quotes.")
         if not is_int(self.fold) or self.fold not in range(4):
-            raise InputError(f"fold is {self.fold!r}; choose 0, 1, 2 or 3.")
+            raise InputError(f"fold is {shown(self.fold)}; choose 0, 1, 2 or 3.")
         for name in ("way", "shot", "bsz", "niter", "steps", "size", "width", "val_every", "val_episodes", "nodes"):
             self._check_whole(name, least=1)
         for name in ("seed", "workers"):
             self._check_whole(name, least=0)
         number = isinstance(self.lr, int | float) and not isinstance(self.lr, bool)
-        if self.lr is not None and not (number and 0 < self.lr < float("inf")):
-            raise InputError(f"lr is {self.lr!r}; give a learning rate above 0, such as 0.001.")
+        if self.lr is not None and not (number and 0 < self.lr < 1e9):
+            raise InputError(f"lr is {shown(self.lr)}; give a learning rate above 0, such as 0.001.")
         parts = PurePath(self.logpath or "").parts
         if self.logpath is not None and (not parts or ".." in parts or PurePath(self.logpath).is_absolute()):
-            raise InputError(f"logpath is {self.logpath!r}; give a name for the folder inside logs, such as demo.")
+            raise InputError(f"logpath is {shown(self.logpath)}; give a name for the folder inside logs, such as demo.")
         if self.width is not None and self.method != "pfenet":
             raise InputError(f"width is an option of pfenet alone; leave it out for {self.method}.")
 
@@ -97,7 +97,7 @@ class Settings:
         if value is None and type(self).__dataclass_fields__[name].default is None:
             return
         if not is_int(value) or not least <= value < 2**32:
-            raise InputError(f"{name} is {value!r}; give a whole number from {least}.")
+            raise InputError(f"{name} is {shown(value)}; give a whole number from {least}.")
 
     @property
     def folder(self) -> Path:
