@@ -417,6 +417,9 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"{error.filename or options.root} cannot be read or written ({error.strerror}).", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("\nInterrupted; give the command again to go on.", file=sys.stderr)
         return 130

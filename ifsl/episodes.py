@@ -19,8 +19,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from .benchmarks import Benchmark
-from .errors import InputError, is_int
+from .errors import InputError, is_int, shown
 from .maps import VOID
+from .parallel import end_with_parent
 
 TEST_EPISODES = 1000
 MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
@@ -54,13 +55,13 @@ def draw(
     """
     ids = bench.class_ids
     if not is_int(index) or not 0 <= index < 2**32:
-        raise InputError(f"index is {index!r}; give a whole number from 0.")
+        raise InputError(f"index is {shown(index)}; give a whole number from 0.")
     if len(ids) < 2:  # only lists derived from few images have so few
         raise InputError(f"{bench.lists} has images of one class of fold {bench.fold}; derive lists from more images.")
     if not is_int(way) or not 1 <= way <= len(ids):
-        raise InputError(f"way is {way!r}; this fold has {len(ids)} classes, give 1…{len(ids)}.")
+        raise InputError(f"way is {shown(way)}; this fold has {len(ids)} classes, give 1…{len(ids)}.")
     if not is_int(shot) or shot < 1:
-        raise InputError(f"shot is {shot!r}; give a whole number from 1.")
+        raise InputError(f"shot is {shown(shot)}; give a whole number from 1.")
     stream = np.random.RandomState(index) if stream is None else stream
 
     if bench.name == "pascal":
@@ -176,7 +177,7 @@ def read(bench: Benchmark, drawn: Draw, size: int = 400, training: bool = False,
 def check_size(size: int) -> None:
     """Raise `InputError` for an image side that pictures are not resized to."""
     if not is_int(size) or not 32 <= size <= 4096:
-        raise InputError(f"size is {size!r}; give the image side in pixels, 32…4096.")
+        raise InputError(f"size is {shown(size)}; give the image side in pixels, 32…4096.")
 
 
 def support_pair(bench: Benchmark, image: str, c: int, size: int) -> tuple[Tensor, Tensor]:
@@ -288,7 +289,7 @@ class TestEpisodes(Dataset):
         always_present: bool = False,
     ):
         if not is_int(episodes) or episodes < 1:
-            raise InputError(f"episodes is {episodes!r}; give a whole number from 1.")
+            raise InputError(f"episodes is {shown(episodes)}; give a whole number from 1.")
         check_size(size)
         self.bench, self.size, self.void_ignore = bench, size, void_ignore
         # Drawn ahead: names are cheap, and what cannot be drawn is known before a long run begins.
@@ -321,7 +322,7 @@ class TrainEpisodes(Dataset):
     ):
         check_size(size)
         if not is_int(seed) or not 0 <= seed < 2**32:
-            raise InputError(f"seed is {seed!r}; give a whole number from 0.")
+            raise InputError(f"seed is {shown(seed)}; give a whole number from 0.")
         self.bench, self.way, self.shot, self.size, self.seed = bench, way, shot, size, seed
         self.void_ignore, self.always_present = void_ignore, always_present
         draw(bench, 0, way, shot)  # what cannot be drawn or read is known before a long run begins
@@ -382,10 +383,10 @@ def loader(
 ) -> DataLoader:
     """Batches of `collate`d episodes, read ahead by `workers` processes (default: one per core, 8 at most)."""
     if not is_int(batch) or batch < 1:
-        raise InputError(f"The batch size is {batch!r}; give a whole number from 1.")
+        raise InputError(f"The batch size is {shown(batch)}; give a whole number from 1.")
     workers = min(8, os.cpu_count() or 1) if workers is None else workers
     if not is_int(workers) or workers < 0:
-        raise InputError(f"workers is {workers!r}; give a whole number from 0.")
+        raise InputError(f"workers is {shown(workers)}; give a whole number from 0.")
     return DataLoader(
         episodes,
         batch_size=batch,
@@ -394,4 +395,5 @@ def loader(
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=False,
+        worker_init_fn=end_with_parent,
     )

@@ -11,7 +11,9 @@ import os
 import platform
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,7 @@ from tqdm.auto import tqdm
 
 from .benchmarks import Benchmark
 from .episodes import TEST_EPISODES, TestEpisodes, loader
-from .errors import InputError
+from .errors import InputError, shown
 from .learners import Learner
 from .memory import keep_freed
 from .metrics import ExactRatio, MeanIoU
@@ -84,11 +86,11 @@ class Result:
         return "\n".join(lines)
 
     def save(self, folder: str | Path, name: str = "result") -> list[Path]:
-        """Write `<name>.json` (everything) and `<name>.csv` (a row per figure) into `folder`; return their paths."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        paths = [folder / f"{name}.json", folder / f"{name}.csv"]
-        replace_text(paths[0], json.dumps(asdict(self), indent=1, ensure_ascii=False))
+        """Write `<name>.json` (everything) and `<name>.csv` (a row per figure) into `folder`; return their paths.
+
+        Each file appears whole or stays as it was. Raises `InputError` where they cannot be written.
+        """
+        paths = [Path(folder) / f"{name}.json", Path(folder) / f"{name}.csv"]
         rows = [
             ("figure", "class", "percent"),
             ("ER", "", self.er),
@@ -96,9 +98,10 @@ class Result:
             ("FB-IoU", "", self.fb_iou),
         ]
         rows += [("IoU", self.class_names[c], iou) for c, iou in self.iou_per_class.items()]
-        with open(paths[1].with_suffix(".csv.part"), "w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows(rows)
-        os.replace(paths[1].with_suffix(".csv.part"), paths[1])
+        table = StringIO(newline="")
+        csv.writer(table).writerows(rows)
+        replace_text(paths[0], json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
+        replace_text(paths[1], table.getvalue())
         return paths
 
     @classmethod
@@ -110,15 +113,21 @@ class Result:
                 fields[name] = {int(c): value for c, value in fields[name].items()}  # in JSON all keys are texts
             fields["counts"] = [{int(c): tuple(pair) for c, pair in counts.items()} for counts in fields["counts"]]
             return cls(**fields)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise InputError(f"{path} holds no result of an evaluation ({error}); evaluate again.") from error
 
 
 def replace_text(path: Path, text: str) -> None:
     """Write a file under a temporary name and rename it: whoever looks sees the old one whole or the new one whole."""
     part = path.with_name(f"{path.name}.part")
-    part.write_text(text + "\n", encoding="utf-8")
-    os.replace(part, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text, encoding="utf-8", newline="")
+        os.replace(part, path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise InputError(f"{path} cannot be written ({error.strerror}); make room or choose another folder.") from error
 
 
 @torch.inference_mode()
@@ -155,7 +164,7 @@ def evaluate(
     try:
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError as error:
-        raise InputError(f"There is no device {device!r}; give cpu, cuda or cuda:0.") from error
+        raise InputError(f"There is no device {shown(device)}; give cpu, cuda or cuda:0.") from error
     size = model.image_size if size is None else size
     if weak and model.needs_masks:
         raise InputError(model.needs_masks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
@@ -32,12 +33,22 @@ def spread(
         if workers == 1 or len(tasks) < FEW:
             return [_counted(work(task), bar) for task in tasks]
         context = multiprocessing.get_context("spawn")  # a forked copy of a process with torch's threads may hang
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
             try:
                 return [_counted(result, bar) for result in pool.map(work, tasks, chunksize=8)]
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
+
+
+def end_with_parent(*_) -> None:
+    """Have this worker end when its parent does: where that was killed, it would wait for ever."""
+
+    def watch() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _counted(result: Result, bar: tqdm) -> Result:

@@ -10,9 +10,11 @@ files go. Nothing else in the package knows whether it reads this benchmark or t
 from __future__ import annotations
 
 import argparse
+import glob
 import json
 import os
 import pickle
+import platform
 import shutil
 import sys
 import tempfile
@@ -352,7 +354,7 @@ def _read_stamp(root: Path) -> dict | None:
         if not any(root.iterdir()):
             return None
         stamp = json.loads((root / STAMP).read_text(encoding="utf-8")) if (root / STAMP).is_file() else None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{root} cannot be read ({error}); delete it or give --root another name.") from error
     if not isinstance(stamp, dict) or "version" not in stamp or "seed" not in stamp:
         raise InputError(f"{root} holds something other than the tiny benchmark; give --root an empty or new folder.")
@@ -369,8 +371,9 @@ def draw_tiny(
     """Draws the tiny benchmark into root, unless just that is there already; returns root.
 
     pascal, coco: numbers of training and test pictures; workers: processes, by default one a core.
-    It is drawn into a folder beside root that takes root's name when all is done. A benchmark of another version, seed
-    or size is replaced. Raises `InputError` where root cannot be written or holds anything else.
+    It is drawn into a folder beside root that takes root's name when all is done; what a drawing that was killed left
+    there is deleted. A benchmark of another version, seed or size is replaced. Raises `InputError` where root cannot be
+    written or holds anything else.
     """
     if not 0 <= seed < 2**32:
         raise InputError(f"There is no seed {seed}; give --seed a whole number from 0 to 4294967295.")
@@ -380,7 +383,8 @@ def draw_tiny(
         return given
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
+        _sweep(root)
+        part = _folder_beside(root)
     except OSError as error:
         raise InputError(f"{root} cannot be written ({error.strerror}); give --root a folder that can.") from error
     try:
@@ -396,13 +400,33 @@ def draw_tiny(
     return given
 
 
+def _folder_beside(root: Path) -> Path:
+    """A new folder whose name tells whose it is: `.<root>-<computer>-<process>-<anything>`."""
+    return Path(tempfile.mkdtemp(prefix=f".{root.name}-{platform.node()}-{os.getpid()}-", dir=root.parent))
+
+
+def _sweep(root: Path) -> None:
+    """Delete the folders beside root whose process is no more; other computers' on the same disk are left alone."""
+    if os.name != "posix":  # elsewhere no signal asks whether a process lives
+        return
+    before = f".{root.name}-{platform.node()}-"
+    for folder in root.parent.glob(f"{glob.escape(before)}*"):
+        number = folder.name.removeprefix(before).partition("-")[0]
+        try:
+            os.kill(int(number), 0)
+        except ProcessLookupError:
+            shutil.rmtree(folder, ignore_errors=True)
+        except (ValueError, OverflowError, PermissionError):  # somebody else's
+            pass
+
+
 def _put_in_place(part: Path, root: Path, stamp: dict) -> None:
     """Gives the finished folder its name. Where another process was faster with the same, that one stays."""
     old = _read_stamp(root)
     if old == stamp:
         return
     if old is not None:
-        away = Path(tempfile.mkdtemp(prefix=f".{root.name}-old-", dir=part.parent))
+        away = _folder_beside(root)
         os.rename(root, away / "old")
         os.rename(part, root)
         shutil.rmtree(away, ignore_errors=True)
@@ -433,6 +457,9 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"The contact sheet is {write_sheet(options.sheet, options.seed)}.")
     except InputError as error:
         print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"{error.filename or options.root} cannot be read or written ({error.strerror}).", file=sys.stderr)
         return 2
     return 0
 

@@ -547,7 +547,8 @@ def writing(folder: Path):
     try:
         yield
     except OSError as error:
-        raise InputError(f"{folder} cannot be written ({error.strerror}); make room there, then use resume.") from error
+        name, why = os.fsdecode(error.filename or folder), error.strerror or error
+        raise InputError(f"{name} cannot be read or written ({why}); make room for it, then use resume.") from error
     threading.excepthook = say
 
 

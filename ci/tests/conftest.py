@@ -28,3 +28,12 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"the folder {SHARED.name} of expected numbers does not lie beside this checkout")
     return SHARED
+
+
+@pytest.fixture
+def one_thread():
+    """Sums are rounded by how many threads share them: runs that are compared have one each."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -30,14 +30,7 @@ FAST = ("--backbone", "efficientnet_lite0", "--size", "64", "--bsz", "2", "--wor
 FAST += ("--devices", "cpu")
 PFENET = ["--method", "pfenet", "--width", "8", *FAST]
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Several processes share the cores here."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

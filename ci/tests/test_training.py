@@ -23,14 +23,7 @@ from ifsl.training import FeatureCache, Keeper, WholeFiles, parse_devices, read_
 FAST = {"method": "pfenet", "backbone": "efficientnet_lite0", "width": 8, "size": 64, "bsz": 2, "workers": 0}
 FAST |= {"val_every": 10, "val_episodes": 6, "steps": 2, "nowandb": True, "devices": "cpu"}
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Sums are rounded by how many threads share them: runs that are compared have one each."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
