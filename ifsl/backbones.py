@@ -147,11 +147,17 @@ def fold(module: nn.Module) -> None:
 
 
 def fused(conv: nn.Conv2d, activation: nn.Module) -> nn.Module:
-    """The convolution and the activation, done at once where oneDNN can: single precision on a CPU."""
-    alone = conv.weight.device.type != "cpu" or conv.weight.dtype != torch.float32 or type(conv) is not nn.Conv2d
-    if alone or type(activation) not in OneDNN.ACTIVATIONS or not torch.backends.mkldnn.is_available():
-        return nn.Sequential(conv, activation)
-    return OneDNN(conv, activation)
+    """The convolution and the activation, done at once where oneDNN can."""
+    if one_dnn(conv.weight) and type(conv) is nn.Conv2d and type(activation) in OneDNN.ACTIVATIONS:
+        return OneDNN(conv, activation)
+    return nn.Sequential(conv, activation)
+
+
+def one_dnn(*tensors: Tensor) -> bool:
+    """Whether oneDNN can compute with these, and an activation on the way: single precision, a CPU, no gradient."""
+    if torch.is_grad_enabled() and any(x.requires_grad for x in tensors) or not torch.backends.mkldnn.is_available():
+        return False
+    return all(x.device.type == "cpu" and x.dtype == torch.float32 for x in tensors)
 
 
 class OneDNN(nn.Module):

@@ -8,8 +8,9 @@ level, Hq Wq query grid, Hs Ws support grid.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from .backbones import one_dnn
 
 Features = list[list[Tensor]]
 """A pyramid: for each level the outputs of its bottlenecks, each (M, C, h, w) for M images."""
@@ -29,11 +30,16 @@ def correlate(query: Tensor, support: Tensor) -> Tensor:
 
     query: unit vectors (C, Hq, Wq); support: unit vectors (C, Hs, Ws). Returns (Hq, Wq, Hs, Ws).
 
-    This is a 1 x 1 convolution over the query whose filters are the support's vectors.
+    These are products of two matrices, of all query vectors by all support vectors.
     """
-    filters = support.flatten(1).T[..., None, None]  # (Hs·Ws, C, 1, 1)
-    cosine = F.conv2d(query[None], filters)[0].relu_()  # (Hs·Ws, Hq, Wq)
-    return cosine.unflatten(0, support.shape[1:]).permute(2, 3, 0, 1)
+    return products(query.flatten(1).T, support.flatten(1).T).view(*query.shape[1:], *support.shape[1:])
+
+
+def products(a: Tensor, b: Tensor) -> Tensor:
+    """Scalar products of each row of a (n, C) with each row of b (m, C), negatives set to 0: (n, m)."""
+    if one_dnn(a, b):
+        return torch.ops.mkldnn._linear_pointwise(a, b, None, "relu", [], "")
+    return (a @ b.T).relu_()
 
 
 def pyramid(query: Features, support: Features) -> list[Tensor]:

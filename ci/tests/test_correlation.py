@@ -30,6 +30,15 @@ def test_correlations_are_clamped_cosines():
     assert (found == 0).any() and (found > 0).any()
 
 
+@pytest.mark.parametrize("way", ["double", "gradient"])
+def test_where_one_dnn_cannot_help_the_cosines_are_the_same(way):
+    [[q]], [[s]] = unit([[features(1, 6, 3, 4)]]), unit([[features(1, 6, 2, 5)]])
+    q, s = q[0], s[0]
+    other = correlate(q.double(), s.double()) if way == "double" else correlate(q.clone().requires_grad_(), s)
+    assert other.requires_grad == (way == "gradient")
+    torch.testing.assert_close(other.float(), correlate(q, s))
+
+
 def test_a_cell_of_zeros_is_like_nothing():
     query, support = features(1, 6, 2, 2), features(1, 6, 2, 2)
     query[..., 0, 0] = 0
