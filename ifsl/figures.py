@@ -430,11 +430,11 @@ def sweep(lines: dict[str, dict[int, dict[str, tuple[float, float, float]]]], la
     """
     points = next(iter(lines.values()))
     metrics, ticks = list(next(iter(points.values()))), sorted(set().union(*lines.values()))
-    narrow = min(np.diff(ticks), default=1)
+    step = 0.0225 * (ticks[-1] - ticks[0] or 1)  # of the axis, so that none stands far from its place
     fig = Picture(figsize=(WIDTH, 3.5), dpi=DPI, layout="constrained")
     for ax, metric in zip(np.atleast_1d(fig.subplots(1, len(metrics))), metrics, strict=True):
         for i, points in enumerate(lines.values()):
-            aside = 0.09 * narrow * (i - (len(lines) - 1) / 2)
+            aside = step * (i - (len(lines) - 1) / 2)
             value, low, high = np.array([points[x][metric] for x in sorted(points)]).T
             style = {"color": LINES[i % 6], "marker": MARKERS[i % 6], "markersize": 5, "linewidth": 1.2, "capsize": 2}
             ax.errorbar(np.array(sorted(points)) + aside, value, np.maximum([value - low, high - value], 0), **style)
