@@ -85,7 +85,7 @@ class Work:
 
 
 WORK = {
-    "training": Work(train, (0, 8, 64, 128, 200)),
+    "training": Work(train, (0, 64, 200)),
     "evaluation": Work(evaluate, (0, 4)),
     "pictures": Work(lambda data: evaluate(data, "--vis"), (64,)),
     "drawing": Work(lambda _: tiny.main(["--root", f"{ROOT}/tiny"]), (0, 200)),
