@@ -1,5 +1,6 @@
 """A disk that fills, a folder that cannot be written, data that vanish in mid-run: one sentence and status 2."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -163,7 +164,7 @@ def test_a_folder_that_vanishes_while_it_is_filled(kind, module, name, at_hand, 
     monkeypatch.chdir(tmp_path)
     work = WORK[kind]
     work.prepare(at_hand)
-    monkeypatch.setattr(module, name, after(5, getattr(module, name), lambda: shutil.rmtree(ROOT)))
+    monkeypatch.setattr(module, name, after(5, getattr(module, name), partial(os.rename, ROOT, "gone")))
     assert work.do(at_hand) == 2
     assert "cannot be written" in sentence(capsys)
 
@@ -171,7 +172,7 @@ def test_a_folder_that_vanishes_while_it_is_filled(kind, module, name, at_hand, 
 @pytest.mark.parametrize("pieces", [2, 100, 190])
 def test_a_folder_that_vanishes_while_it_is_fetched(pieces, at_hand, server, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(server, "between", after(pieces, server.between, lambda: shutil.rmtree(ROOT)))
+    monkeypatch.setattr(server, "between", after(pieces, server.between, partial(os.rename, ROOT, "gone")))
     assert WORK["downloading"].do(at_hand) == 2
     assert "cannot be written" in sentence(capsys)
 
@@ -180,6 +181,6 @@ def test_logs_that_vanish(at_hand, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     from ifsl.training import Training
 
-    monkeypatch.setattr(Training, "training_step", after(3, Training.training_step, lambda: shutil.rmtree("logs")))
+    monkeypatch.setattr(Training, "training_step", after(3, Training.training_step, partial(os.rename, "logs", "gone")))
     assert train(at_hand) == 2
     assert str(RUN) in sentence(capsys)

@@ -140,6 +140,7 @@ def lab(tmp_path_factory):
         while not (found := list((home / "RUNTIME").glob("jpserver-*.json"))) and time.monotonic() < deadline:
             assert process.poll() is None, (home / "log").read_text()
             time.sleep(0.1)
+        time.sleep(0.5)  # the file is there before its content is
         yield process, port, json.loads(found[0].read_text())["token"]
     finally:
         os.killpg(process.pid, signal.SIGKILL)
