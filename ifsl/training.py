@@ -39,6 +39,7 @@ from .benchmarks import Benchmark
 from .checkpoints import trained_state
 from .episodes import EpochSampler, TestEpisodes, TrainEpisodes, collate, loader
 from .errors import InputError
+from .evaluation import replace_text
 from .learners import build_model
 from .learners.learner import Features, Learner
 from .maps import Maps, segment, strong_loss, weak_loss
@@ -86,7 +87,7 @@ def train(settings: Settings, resume: bool = False) -> Path:
     module = Training(learner, settings, trn, val)
     trainer = build_trainer(settings, len(trn))
     if first_process():
-        write_text(folder / "settings.json", json.dumps(settings.plain(), indent=1))
+        replace_text(folder / "settings.json", json.dumps(settings.plain(), indent=1) + "\n")
     with quiet(), interrupts(module), writing(folder):
         trainer.fit(module, ckpt_path=last if resume and last.is_file() else None)
     return folder
@@ -401,7 +402,7 @@ class Curve(Callback):
         if trainer.is_global_zero:
             old = read_curve(self.path) if trainer.global_step else []
             rows = [row.values() for row in old if int(row["step"]) <= trainer.global_step]
-            write_text(self.path, "\n".join(",".join(row) for row in [self.COLUMNS, *rows]))
+            replace_text(self.path, "".join(",".join(row) + "\n" for row in [self.COLUMNS, *rows]))
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Training, outputs: dict, *_) -> None:
         self.losses.append(outputs["loss"].detach())
@@ -518,19 +519,6 @@ def check_same(settings: Settings, last: Path, processes: int) -> None:
         )
     if settings.decay and (settings.steps, settings.niter) != (then["steps"], then["niter"]):
         raise InputError(f"With decay, steps and niter shape the whole run; resume {last} with the same.")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all, in a folder that is made for it; raises `InputError` where that cannot be."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text + "\n", encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be written ({error.strerror}); run where you may write, with room to."
-        ) from error
 
 
 @contextmanager
