@@ -16,8 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torchvision.models import ResNet, ResNet50_Weights, ResNet101_Weights
-from torchvision.models.resnet import Bottleneck
+from torchvision.models import ResNet, ResNet50_Weights, ResNet101_Weights, resnet
 
 from .errors import InputError
 
@@ -29,6 +28,23 @@ RESNETS = {
     "resnet50": ((3, 4, 6, 3), ResNet50_Weights.IMAGENET1K_V1),
     "resnet101": ((3, 4, 23, 3), ResNet101_Weights.IMAGENET1K_V1),
 }
+
+
+class Bottleneck(resnet.Bottleneck):
+    """Torchvision's, which also gives its residual sum before the last ReLU."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.relu1, self.relu2 = nn.ReLU(inplace=True), nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.relu(self.before_relu(x))
+
+    def before_relu(self, x: Tensor) -> Tensor:
+        out = self.relu1(self.bn1(self.conv1(x)))
+        out = self.relu2(self.bn2(self.conv2(out)))
+        shortcut = x if self.downsample is None else self.downsample(x)
+        return self.bn3(self.conv3(out)).add_(shortcut)
 
 
 class ResNetPyramid(ResNet):
@@ -44,7 +60,7 @@ class ResNetPyramid(ResNet):
 
     def stem(self, images: Tensor) -> Tensor:
         """(M, 3, S, S) to (M, 256, S/4, S/4): all that comes before layer2."""
-        return self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(images)))))
+        return self.layer1(self.relu(self.maxpool(self.bn1(self.conv1(images)))))  # either order gives the same
 
     def pyramid(self, images: Tensor) -> list[list[Tensor]]:
         """(M, 3, S, S) images to three levels of bottleneck outputs (M, C, h, w), before the last ReLU."""
@@ -54,17 +70,9 @@ class ResNetPyramid(ResNet):
         for layer in (net.layer2, net.layer3, net.layer4):
             levels.append([])
             for block in layer:
-                levels[-1].append(before_relu(block, x))
+                levels[-1].append(block.before_relu(x))
                 x = F.relu(levels[-1][-1])
         return levels
-
-
-def before_relu(block: Bottleneck, x: Tensor) -> Tensor:
-    """A bottleneck's residual sum, without the ReLU that torchvision's own forward ends with."""
-    out = block.relu(block.bn1(block.conv1(x)))
-    out = block.relu(block.bn2(block.conv2(out)))
-    shortcut = x if block.downsample is None else block.downsample(x)
-    return block.bn3(block.conv3(out)).add_(shortcut)
 
 
 class LitePyramid(nn.Module):
@@ -114,9 +122,10 @@ def folded(module: nn.Module, x: Tensor) -> nn.Module:
     It is made when it is first wanted, and again whenever a weight has changed or moved since. There is none where
     batch statistics, gradients for x or the weights, or the calls of hooks are wanted.
     """
-    weights = [*module.parameters(), *module.buffers()]
-    if any(m.training or m._forward_hooks or m._forward_pre_hooks for m in module.modules()):
+    modules = list(module.modules())
+    if any(m.training or m._forward_hooks or m._forward_pre_hooks for m in modules):
         return module
+    weights = [w for m in modules for w in (*m._parameters.values(), *m._buffers.values()) if w is not None]
     if (
         torch.is_grad_enabled()
         and any(w.requires_grad for w in [x, *weights])
@@ -134,14 +143,15 @@ def folded(module: nn.Module, x: Tensor) -> nn.Module:
 
 def fold(module: nn.Module) -> None:
     """Make one of each convolution, its batch norm and the activation after them, here and in all that is contained."""
-    # Torchvision's ReLU follows every norm but a bottleneck's third. It stays where it is: once more changes nothing.
-    relu = getattr(module, "relu", nn.Identity())
     children = list(module.named_children())
     for (name, conv), (next_name, norm) in zip(children, children[1:], strict=False):
         if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            activation = getattr(norm, "act", nn.Identity() if name == "conv3" else relu)  # timm's norms have their own
+            relu = f"relu{name.removeprefix('conv')}"  # a bottleneck's; timm's norms have activations of their own
+            activation = getattr(norm, "act", getattr(module, relu, nn.Identity()))
             module.register_module(name, fused(fuse_conv_bn_eval(conv, norm), activation))
             module.register_module(next_name, nn.Identity())
+            if hasattr(module, relu):
+                module.register_module(relu, nn.Identity())
     for _, child in children:
         fold(child)
 
@@ -161,17 +171,29 @@ def one_dnn(*tensors: Tensor) -> bool:
 
 
 class OneDNN(nn.Module):
-    """A convolution with an activation in one pass, as PyTorch's own compiler asks oneDNN for it."""
+    """A convolution with an activation in one pass, as PyTorch's own compiler asks oneDNN for it.
+
+    A 1 x 1 convolution is a product of all cells' vectors with a matrix, and asked for as one: for some sizes of
+    picture oneDNN takes five times as long over the convolution.
+    """
 
     ACTIVATIONS = {nn.Identity: ("none", []), nn.ReLU: ("relu", []), nn.ReLU6: ("hardtanh", [0.0, 6.0])}
 
     def __init__(self, conv: nn.Conv2d, activation: nn.Module):
         super().__init__()
         place = list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups
-        self.weight = torch.ops.mkldnn._reorder_convolution_weight(conv.weight, *place)
-        self.options = conv.bias, *place, *self.ACTIVATIONS[type(activation)], ""
+        self.product = conv.kernel_size == conv.stride == (1, 1) and conv.padding == (0, 0) and conv.groups == 1
+        if self.product:
+            self.weight = torch.ops.mkldnn._reorder_linear_weight(conv.weight.flatten(1))
+            self.options = conv.bias, *self.ACTIVATIONS[type(activation)], ""
+        else:
+            self.weight = torch.ops.mkldnn._reorder_convolution_weight(conv.weight, *place)
+            self.options = conv.bias, *place, *self.ACTIVATIONS[type(activation)], ""
 
     def forward(self, x: Tensor) -> Tensor:
+        x = x.float()  # under autocast, what another layer gave has half the bits
+        if self.product:
+            return torch.ops.mkldnn._linear_pointwise(x.movedim(1, -1), self.weight, *self.options).movedim(-1, 1)
         return torch.ops.mkldnn._convolution_pointwise(x, self.weight, *self.options)
 
 

@@ -32,7 +32,8 @@ def correlate(query: Tensor, support: Tensor) -> Tensor:
 
     These are products of two matrices, of all query vectors by all support vectors.
     """
-    return products(query.flatten(1).T, support.flatten(1).T).view(*query.shape[1:], *support.shape[1:])
+    vectors = (x.movedim(0, -1).flatten(0, 1) for x in (query, support))
+    return products(*vectors).view(*query.shape[1:], *support.shape[1:])
 
 
 def products(a: Tensor, b: Tensor) -> Tensor:
@@ -54,9 +55,11 @@ def pyramid(query: Features, support: Features) -> list[Tensor]:
 def stack(query: list[Tensor], support: list[Tensor]) -> Tensor:
     """The correlations of one level, (G, L, Hq, Wq, Hs, Ws)."""
     (queries, _, *query_grid), (supports, _, *support_grid) = query[0].shape, support[0].shape
-    level = query[0].new_zeros(supports, *query_grid, *support_grid, len(query))
+    level = query[0].new_empty(supports, *query_grid, *support_grid, len(query))
     for g in range(supports):
         rows, columns = box([s[g] for s in support])
+        if (rows, columns) != tuple(slice(0, side) for side in support_grid):
+            level[g] = 0
         for bottleneck, (q, s) in enumerate(zip(query, support, strict=True)):
             cosine = correlate(q[g * queries // supports], s[g, :, rows, columns])
             level[g, :, :, rows, columns, bottleneck] = cosine
@@ -68,6 +71,10 @@ def box(support: list[Tensor]) -> tuple[slice, slice]:
 
     Where a mask has set the support's vectors to 0, their cosines with all others are known: 0.
     """
-    filled = torch.stack([x.any(dim=0) for x in support]).any(dim=0)
+    filled = torch.zeros(support[0].shape[1:], dtype=torch.bool, device=support[0].device)
+    for x in support:
+        filled |= x.norm(dim=0) > 0
+        if filled.all():
+            break
     rows, columns = (filled.any(dim=axis).nonzero()[:, 0].tolist() or [0] for axis in (1, 0))
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)

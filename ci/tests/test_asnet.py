@@ -112,19 +112,22 @@ LAYERS = [
 """Every kind of layer: its arguments, and the support side that it gets at 400 px."""
 
 
+@pytest.mark.parametrize("some", [True, False])
 @pytest.mark.parametrize("arguments, side, options", LAYERS)
-def test_the_fast_layer_is_the_plain_layer(arguments, side, options):
-    """Forward and gradients, in double precision, for masks that are partly, nowhere and everywhere 1."""
+def test_the_fast_layer_is_the_plain_layer(arguments, side, options, some):
+    """Forward and gradients, in double precision, for masks that are partly, nowhere and everywhere 1, or all of 0."""
     layer = golden.fill_by_name(AttentiveSqueezeLayer(*arguments, **options)).double()
     x = torch.randn(4, arguments[0], 6, side, side, generator=torch.Generator().manual_seed(1)).double()
     x = x.contiguous(memory_format=torch.channels_last_3d).requires_grad_()
-    masks, found = blobs(4), {}
+    masks, found = blobs(4) * some, {}
     for name in ("fast", "plain"):
         out = layer(x, SupportMasks(masks)) if name == "fast" else plain_layer(layer, x, masks)
         weighting = torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view(out.shape)
         named = {"x": x, **dict(layer.named_parameters())}
         gradients = torch.autograd.grad((out * weighting).sum(), list(named.values()))
         found[name] = {"out": out, **dict(zip(named, gradients, strict=True))}
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x, SupportMasks(masks)), found["fast"]["out"])
     for name, fast in found["fast"].items():
         torch.testing.assert_close(fast, found["plain"][name], rtol=1e-7, atol=1e-7, msg=lambda m, n=name: f"{n}: {m}")
 
@@ -174,7 +177,7 @@ def test_attention_of_a_query_cell_lies_inside_the_mask():
     assert outside.any() and not found[0][..., outside].any() and found[0][..., ~outside].all()
     torch.testing.assert_close(found[1], torch.full_like(found[1], 1 / 49))  # no key inside: all alike
     assert found[2].std() > 1e-3
-    q, k, _, _ = attn.project(x)
+    q, k = attn.project(x)
     logits = torch.einsum("hdi,hdj->hij", *(t[2, :, 4].unflatten(0, (8, -1)).flatten(2) for t in (q, k)))
     torch.testing.assert_close(found[2].flatten(3).flatten(1, 2), logits.softmax(-1))
 

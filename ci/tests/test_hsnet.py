@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from ifsl.correlation import pyramid, unit
 from ifsl.learners import build_model
-from ifsl.learners.hsnet import CenterPivotConv
+from ifsl.learners.hsnet import CenterPivotConv, around
 
 
 def resize(x, size):
@@ -70,6 +70,35 @@ def test_centre_pivot_is_a_4d_convolution_with_two_planes(kernel, stride, side):
         torch.testing.assert_close(a, b)
 
 
+CELLS = [[(0, 0)], [(6, 8)], [(4, 4)], [(3, 2), (5, 3)], [(7, 5)], [(8, 1), (8, 7)], [(0, 8), (8, 0)], []]
+"""Support cells that are inside a mask, on a grid of 9 x 9."""
+
+
+@pytest.mark.parametrize("kernel, stride", [(3, 2), (5, 4)])
+@pytest.mark.parametrize("cells", CELLS)
+def test_outside_a_box_around_the_masks_nothing_is_missed(kernel, stride, cells):
+    """Values and gradients, for two supports of which the second has one cell in the middle."""
+    conv, masks = golden.fill_by_name(CenterPivotConv(3, 4, kernel, stride)).double(), torch.zeros(2, 9, 9).double()
+    for row, column in cells:
+        masks[0, row, column] = 1
+    masks[1, 4, 4] = len(cells) > 1
+    x = torch.randn(2, 9, 9, 9, 9, 3).double().movedim(-1, 1) * masks[:, None, None, None]
+    rows, columns = box = around(masks, (9, 9))
+    assert x[..., rows, columns].count_nonzero() == x.count_nonzero()
+    found = {}
+    for name, inside in {"box": (x[..., rows, columns], box), "all": (x,)}.items():
+        out = conv(*inside)
+        found[name] = out, *torch.autograd.grad(out.square().sum(), list(conv.parameters()))
+    for a, b in zip(*found.values(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_box_is_smaller_than_the_grid():
+    masks = torch.zeros(1, 400, 400)
+    masks[0, 170:250, 0:10] = 1
+    assert around(masks, (50, 50)) == (slice(20, 33), slice(0, 5))
+
+
 def plain_squeeze(block, x):
     for conv, norm in zip(block[0::3], block[1::3], strict=True):
         x = F.relu(F.group_norm(naive_pivot(conv, x), 4, norm.weight, norm.bias))
@@ -104,7 +133,7 @@ def test_the_network_is_the_plain_network():
         for g in (1, 2)
     ]
     corr2, corr3, corr4 = correlations = pyramid(*pyramids)
-    found = net(correlations, None)
+    found = net(correlations, [None] * 3)
     x = plain_squeeze(net.encoder_layer4, corr4)
     x = plain_squeeze(net.encoder_layer4to3, plain_add(plain_squeeze(net.encoder_layer3, corr3), x))
     x = plain_squeeze(net.encoder_layer3to2, plain_add(plain_squeeze(net.encoder_layer2, corr2), x))
@@ -120,6 +149,16 @@ def test_the_network_is_the_plain_network():
         strict=True,
     ):
         torch.testing.assert_close(a, b, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_supports_of_several_masks_need_no_more_than_the_box_around_them():
+    model = golden.fill_by_name(build_model("hsnet", "efficientnet_lite0")).eval()
+    query, supports, masks = golden.episode(1, 2, size=136)
+    with torch.inference_mode():
+        query, support = (unit(part) for part in model.encode(query, supports.flatten(0, 2), masks.flatten(0, 2)))
+        whole = model.learner(pyramid(query, support), [None] * 3)
+        torch.testing.assert_close(model.squeeze(query, support, masks.flatten(0, 2)), whole, rtol=0, atol=1e-5)
+    assert around(masks.flatten(0, 2), (17, 17)) != (slice(0, 17), slice(0, 17))
 
 
 def test_support_features_are_masked():

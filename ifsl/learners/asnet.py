@@ -24,17 +24,16 @@ SIDES = range(257, 513)
 """Image sides whose layer2 and layer3 end at 2 x 2 support cells."""
 
 
-def convolve(x: Tensor, *convs: nn.Conv3d) -> list[Tensor]:
-    """The outputs of several convolutions of x; those of equal kernel and stride run as one."""
-    kinds = [(conv.kernel_size, conv.stride) for conv in convs]
+def convolutions(x: Tensor, *convs: nn.Conv3d) -> list[Tensor]:
+    """The outputs of several convolutions of x; those of equal kernel and stride share their windows."""
+    kinds = [(conv.kernel_size[-1], conv.stride[-1], conv.padding[-1]) for conv in convs]
     outputs: dict[nn.Conv3d, Tensor] = {}
     for kind in dict.fromkeys(kinds):
         group = [conv for conv, its_kind in zip(convs, kinds, strict=True) if its_kind == kind]
-        weight = torch.cat([conv.weight for conv in group])
+        weights = [conv.weight[:, :, 0] for conv in group]
         biases = [conv.weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias for conv in group]
-        out = by_window(x.movedim(1, -1), weight[:, :, 0], torch.cat(biases), group[0].stride[-1], group[0].padding[-1])
-        out = out.movedim(-1, 1)
-        outputs |= zip(group, out.split([conv.out_channels for conv in group], dim=1), strict=True)
+        found = by_window(x.movedim(1, -1), weights, biases, *kind[1:])
+        outputs |= zip(group, (out.movedim(-1, 1) for out in found), strict=True)
     return [outputs[conv] for conv in convs]
 
 
@@ -54,10 +53,10 @@ class SupportMasks:
     def __init__(self, masks: Tensor):
         self.masks, self.known = masks, {}
 
-    def inside(self, grid: tuple[int, int]) -> list[Tensor]:
+    def inside(self, grid: tuple[int, int]) -> list[list[int]]:
         """For each support the indices of the grid's cells where the resized mask is not exactly 0."""
         if grid not in self.known:
-            self.known[grid] = [mask.flatten().nonzero()[:, 0] for mask in upsample(self.masks[:, None], grid)]
+            self.known[grid] = [mask.flatten().nonzero()[:, 0].tolist() for mask in upsample(self.masks[:, None], grid)]
         return self.known[grid]
 
 
@@ -93,24 +92,32 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, masks: SupportMasks) -> Tensor:
         """(G, C, Hq·Wq, Hs, Ws) to (G, C', Hq·Wq, Hs', Ws')."""
-        q, k, v, shortcut = self.project(x)
-        supports = zip(tokens(q), tokens(k), tokens(v), masks.inside(k.shape[-2:]), strict=True)
-        attended = torch.stack([attend(*qkv, inside) for *qkv, inside in supports])
-        attended = attended.unflatten(2, q.shape[-2:]).movedim(-1, 1)  # (G, C'/2, Hq·Wq, Hs', Ws')
+        v, shortcut = self.values(x)
+        inside = masks.inside(v.shape[-2:])
+        if any(inside) or torch.is_grad_enabled():
+            q, k = self.project(x)
+            supports = zip(tokens(q), tokens(k), tokens(v), inside, strict=True)
+            attended = torch.stack([attend(*qkv, cells) for *qkv, cells in supports])
+        else:  # all keys are attended to alike, by whatever query
+            attended = tokens(v).mean(dim=2, keepdim=True).expand(-1, -1, shortcut[0, 0, 0].numel(), -1)
+        attended = attended.unflatten(2, shortcut.shape[-2:]).movedim(-1, 1)  # (G, C'/2, Hq·Wq, Hs', Ws')
         return self.out_norm(self.agg(attended) + shortcut)
 
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Queries, keys, values (G, C'/2, Hq·Wq, ., .) and the shortcut (G, C', Hq·Wq, Hs', Ws')."""
-        heads = [self.qhead, self.khead, self.vhead]
+    def values(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Values (G, C'/2, Hq·Wq, ., .) and the shortcut (G, C', Hq·Wq, Hs', Ws')."""
         if isinstance(self.short_cut, nn.Identity):
-            return *convolve(x, *heads), x
+            return *convolutions(x, self.vhead), x
         conv, *rest = self.short_cut
-        q, k, v, shortcut = convolve(x, *heads, conv)
-        return q, k, v, nn.Sequential(*rest)(shortcut)
+        shortcut, v = convolutions(x, conv, self.vhead)
+        return v, nn.Sequential(*rest)(shortcut)
+
+    def project(self, x: Tensor) -> list[Tensor]:
+        """Queries and keys, each (G, C'/2, Hq·Wq, ., .)."""
+        return convolutions(x, self.qhead, self.khead)
 
     def attention(self, x: Tensor, masks: SupportMasks, cell: int) -> Tensor:
         """Where query cell number `cell` looks: weights (G, heads, Hs', Ws', h, w) over the h x w keys, to be shown."""
-        q, k, _, _ = self.project(x[:, :, [cell]])
+        q, k = self.project(x[:, :, [cell]])
         found = [torch.zeros(HEADS, *q.shape[3:], k[0, 0].numel(), device=x.device) for _ in x]
         for out, query, key, inside in zip(found, tokens(q), tokens(k), masks.inside(k.shape[-2:]), strict=True):
             if len(inside) == 0:
@@ -125,16 +132,17 @@ def tokens(x: Tensor) -> Tensor:
     return x.flatten(3).movedim(1, -1)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, inside: Tensor) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, inside: list[int]) -> Tensor:
     """Attention of one support's cells, for every query cell by itself.
 
     q: (Hq·Wq, queries, C); k, v: (Hq·Wq, keys, C); inside: indices of the keys to attend to; where there are none, all
     are attended to alike. Returns (Hq·Wq, queries, C).
     """
     if len(inside) == 0:
-        return v.mean(dim=1, keepdim=True).expand_as(q)
+        alike = v.mean(dim=1, keepdim=True)
+        return alike + 0 * (q + k.mean(dim=1, keepdim=True))  # which have a gradient of 0, rather than none
     if len(inside) < k.shape[1]:
-        k, v = k[:, inside], v[:, inside]
+        k, v = (torch.stack([x[cell] for cell in inside], dim=1) for x in (k.unbind(1), v.unbind(1)))
     return Attend.apply(q, k, v)
 
 
@@ -178,15 +186,16 @@ def weights(q: Tensor, k: Tensor) -> Tensor:
 
 def dots(a: Tensor, b: Tensor) -> Tensor:
     """Scalar products (heads, n, m, cells) of a (heads, C/heads, n, cells) and b (heads, C/heads, m, cells)."""
-    products = a[:, 0, :, None] * b[:, 0, None]
-    for channel in range(1, a.shape[1]):
-        products = products.addcmul_(a[:, channel, :, None], b[:, channel, None])
+    (first, other), *rest = zip(a[:, :, :, None].unbind(1), b[:, :, None].unbind(1), strict=True)
+    products = first * other
+    for one, other in rest:
+        products.addcmul_(one, other)
     return products
 
 
 def sums(weights: Tensor, x: Tensor) -> Tensor:
     """Sums (heads, C/heads, n, cells) of x (heads, C/heads, m, cells), weighted by weights (heads, n, m, cells)."""
-    return torch.stack([(weights * x[:, channel, None]).sum(dim=2) for channel in range(x.shape[1])], dim=1)
+    return torch.stack([(weights * channel).sum(dim=2) for channel in x[:, :, None].unbind(1)], dim=1)
 
 
 def cells_last(x: Tensor) -> Tensor:
@@ -213,7 +222,7 @@ class FeedForward(nn.Module):
         self.out_norm = GroupNorm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.out_norm(self.ff(x) + x)
+        return self.out_norm(self.ff(x).add_(x))
 
 
 class AttentiveSqueezeLayer(nn.Module):

@@ -135,7 +135,7 @@ class Learner(nn.Module):
         for name, tensor in (("query", query), ("supports", supports)):
             if not tensor.is_floating_point():
                 raise InputError(f"{name} holds {tensor.dtype}; give normalised images as floats.")
-            if not torch.isfinite(tensor).all():
+            if not all(bound.isfinite() for bound in tensor.aminmax()):
                 raise InputError(f"{name} holds NaN or infinite values; look at how the images were read.")
         if masks is not None:
             expected = supports.shape[:3] + supports.shape[-2:]
