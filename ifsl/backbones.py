@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import ResNet, ResNet50_Weights, ResNet101_Weights, resnet
 
-from .errors import InputError
+from .errors import InputError, shown
 
 BACKBONES = ("resnet50", "resnet101", "efficientnet_lite0")
 IMAGE_SIZE = {"resnet50": 400, "resnet101": 400, "efficientnet_lite0": 272}
@@ -210,7 +210,7 @@ def build_backbone(name: str, pretrained: bool = False, output_stride: int = 32)
     Raises `InputError` for an unknown name, and for ResNet weights that are neither on disk nor to be downloaded.
     """
     if name not in BACKBONES:
-        raise InputError(f"There is no backbone {name!r}; choose one of {', '.join(BACKBONES)}.")
+        raise InputError(f"There is no backbone {shown(name)}; choose one of {', '.join(BACKBONES)}.")
     if name == "efficientnet_lite0":
         backbone = LitePyramid(output_stride)
         if pretrained:

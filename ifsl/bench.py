@@ -17,7 +17,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -26,6 +26,7 @@ from tqdm.auto import tqdm
 
 from .backbones import BACKBONES, LitePyramid, build_backbone
 from .errors import InputError
+from .evaluation import replace_text
 from .learners import METHODS, Learner, build_model
 from .maps import strong_loss
 from .memory import keep_freed, peak
@@ -64,8 +65,9 @@ def costs(
 # What is measured -----------------------------------------------------------------------------------------------------
 
 
-def measure(backbone: str, device: torch.device, repeats: int, quick: bool = False) -> dict:
-    """All figures, as they are written to JSON: machine, settings, evaluation, training, reading."""
+def measure(backbone: str, device: torch.device, repeats: int, quick: bool = False) -> Iterator[dict]:
+    """After each figure all those found so far, as they are written to JSON: machine, settings, evaluation, training,
+    and at last reading."""
     keep_freed()
     methods = [method for method in METHODS if (method, backbone) != ("pfenet", "resnet101")]
     episodes, batches = (EPISODES[:1], BATCHES[:1]) if quick else (EPISODES, BATCHES)
@@ -83,15 +85,17 @@ def measure(backbone: str, device: torch.device, repeats: int, quick: bool = Fal
                 row = {"method": method, "way": way, "shot": shot}
                 found["evaluation"].append(row | evaluation(model, way, shot, repeats))
                 bar.update()
+                yield found
             for batch in batches:
                 bar.set_description(f"{method} step of {batch}")
                 found["training"].append({"method": method, "batch": batch} | training(model, batch, repeats))
                 bar.update()
+                yield found
             size = model.image_size
         bar.set_description("reading")
         found["reading"] = reading(size, READ // 8 if quick else READ)
         bar.update()
-    return found
+    yield found
 
 
 def evaluation(model: Learner, way: int, shot: int, repeats: int) -> dict:
@@ -289,19 +293,18 @@ def main(arguments: list[str] | None = None) -> int:
             raise InputError(f"--repeats is {options.repeats}; give a whole number from 1.")
         if not options.out.parent.is_dir() or options.out.is_dir():
             raise InputError(f"--out is {options.out}; give a file in a folder that is there.")
-        found = measure(options.backbone, find_device(options.device), options.repeats, options.quick)
-        print(table(found))
-        options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        print(options.out)
+        device = find_device(options.device)
+        for found in measure(options.backbone, device, options.repeats, options.quick):
+            replace_text(options.out, json.dumps(found, indent=1) + "\n")
+        print(table(found), options.out, sep="\n")
     except InputError as error:
         print(f"ifsl.bench: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        name = error.filename or options.out
-        print(f"ifsl.bench: {name} cannot be read or written ({error.strerror}); look at its place.", file=sys.stderr)
+        print(f"ifsl.bench: {error.filename} cannot be read ({error.strerror}); look at its place.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nifsl.bench: Interrupted; nothing was written.", file=sys.stderr)
+        print(f"\nifsl.bench: Interrupted; {options.out} holds the figures there were.", file=sys.stderr)
         return 130
     return 0
 

@@ -38,7 +38,7 @@ from tqdm.auto import tqdm
 from .benchmarks import Benchmark
 from .checkpoints import trained_state
 from .episodes import EpochSampler, TestEpisodes, TrainEpisodes, collate, loader
-from .errors import InputError
+from .errors import InputError, shown
 from .evaluation import replace_text
 from .learners import build_model
 from .learners.learner import Features, Learner
@@ -346,12 +346,12 @@ def parse_devices(text: str) -> tuple[str, int | list[int]]:
         return ("cuda", gpus) if gpus else ("auto", 1)
     numbers = text.split(",")
     if not all(number.isdecimal() for number in numbers) or (len(numbers) == 1 and int(text) < 1):
-        raise InputError(f"devices is {text!r}; give how many (2), which (0,1), auto, cpu, or cpu:2 for two processes.")
+        raise InputError(f"devices is {shown(text)}; give how many (2), which (0,1), auto, cpu, or cpu:2 for two.")
     if len(numbers) == 1 and not gpus:
         return ("auto", 1) if text == "1" else ("cpu", int(text))
     chosen = [int(number) for number in numbers] if len(numbers) > 1 else list(range(int(text)))
     if max(chosen) >= gpus or len(set(chosen)) < len(chosen):
-        raise InputError(f"devices is {text!r}, but this machine has {gpus} GPUs; ask for those, or for cpu.")
+        raise InputError(f"devices is {shown(text)}, but this machine has {gpus} GPUs; ask for those, or for cpu.")
     return "cuda", chosen
 
 
@@ -451,8 +451,8 @@ class Progress(Callback):
 
     def on_validation_end(self, trainer: lightning.Trainer, module: Training) -> None:
         self.inner.close()
-        for name, shown in (("val_er", "ER"), ("val_miou", "mIoU")):
-            self.shown[shown] = f"{trainer.callback_metrics[name].item():.1f}"
+        for name, label in (("val_er", "ER"), ("val_miou", "mIoU")):
+            self.shown[label] = f"{trainer.callback_metrics[name].item():.1f}"
         self.bar.set_postfix(self.shown)
 
     def on_train_end(self, *_) -> None:

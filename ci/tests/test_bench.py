@@ -58,6 +58,20 @@ def test_the_command_measures_and_writes(monkeypatch, tmp_path, capsys, tiny_roo
     assert found["machine"]["processor"] in said and said.count("hsnet") == 2 and str(out) in said
 
 
+def test_what_was_measured_before_an_interruption_is_written(monkeypatch, tmp_path, capsys):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, "training", stopped)
+    monkeypatch.setattr(bench, "METHODS", {"panet": None})
+    out = tmp_path / "figures.json"
+    given = ["--backbone", "efficientnet_lite0", "--device", "cpu", "--repeats", "1", "--quick", "--out", str(out)]
+    assert bench.main(given) == 130
+    found = json.loads(out.read_text())
+    assert len(found["evaluation"]) == 1 and not found["training"] and "reading" not in found
+    assert str(out) in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments, name",
     [

@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-from ..errors import InputError
+from ..errors import InputError, shown
 from .learner import Learner
 
 METHODS = {
@@ -24,7 +24,7 @@ def build_model(method: str, backbone: str = "resnet50", pretrained: bool = Fals
     names and weights that cannot be had.
     """
     if not isinstance(method, str) or method not in METHODS:
-        raise InputError(f"There is no method {method!r}; choose one of {', '.join(METHODS)}.")
+        raise InputError(f"There is no method {shown(method)}; choose one of {', '.join(METHODS)}.")
     if options and (method != "pfenet" or set(options) != {"width"}):
         raise InputError(f"{method} has no option {min(options)}; pfenet alone has one, its width.")
     module, name = METHODS[method]

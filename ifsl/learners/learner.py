@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError, is_int
+from ..errors import InputError, is_int, shown
 from ..maps import Maps, segment
 
 Features = list[list[Tensor]]
@@ -148,8 +148,8 @@ class Learner(nn.Module):
 def check_sizes(sizes: list[tuple[int, int]], queries: int) -> list[tuple[int, int]]:
     """Raise `InputError` unless there is one (H, W) for each query."""
     if not isinstance(sizes, list | tuple) or len(sizes) != queries:
-        raise InputError(f"sizes is {sizes!r:.80} for {queries} queries; give a list of one (height, width) each.")
+        raise InputError(f"sizes is {shown(sizes)} for {queries} queries; give a list of one (height, width) each.")
     for size in sizes:
         if len(size) != 2 or not all(is_int(side) and side > 0 for side in size):
-            raise InputError(f"sizes holds {size!r}; give (height, width) in whole pixels, from 1.")
+            raise InputError(f"sizes holds {shown(size)}; give (height, width) in whole pixels, from 1.")
     return [tuple(size) for size in sizes]

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..backbones import IMAGE_SIZE, LitePyramid, ResNetPyramid, build_backbone, channels_last, folded
-from ..errors import InputError, is_int
+from ..errors import InputError, is_int, shown
 from ..maps import Maps, presence, stack, upsample
 from .learner import Features, Learner
 
@@ -40,7 +40,7 @@ class PFENet(Learner):
                 "choose resnet50 or efficientnet_lite0."
             )
         if not is_int(width) or width < 1:
-            raise InputError(f"width is {width!r}; give a number of channels from 1.")
+            raise InputError(f"width is {shown(width)}; give a number of channels from 1.")
         self.backbone_name, self.width = backbone, width
         self.image_size = IMAGE_SIZE[backbone]
         pyramid = build_backbone(backbone, pretrained, output_stride=8)
