@@ -98,9 +98,9 @@ class Attention(nn.Module):
             q, k = self.project(x)
             supports = zip(tokens(q), tokens(k), tokens(v), inside, strict=True)
             attended = torch.stack([attend(*qkv, cells) for *qkv, cells in supports])
+            attended = attended.unflatten(2, q.shape[-2:]).movedim(-1, 1)  # (G, C'/2, Hq·Wq, Hs', Ws')
         else:  # all keys are attended to alike, by whatever query
-            attended = tokens(v).mean(dim=2, keepdim=True).expand(-1, -1, shortcut[0, 0, 0].numel(), -1)
-        attended = attended.unflatten(2, shortcut.shape[-2:]).movedim(-1, 1)  # (G, C'/2, Hq·Wq, Hs', Ws')
+            attended = tokens(v).mean(dim=2).movedim(-1, 1)[..., None, None]  # (G, C'/2, Hq·Wq, 1, 1)
         return self.out_norm(self.agg(attended) + shortcut)
 
     def values(self, x: Tensor) -> tuple[Tensor, Tensor]:
