@@ -73,7 +73,7 @@ def box(support: list[Tensor]) -> tuple[slice, slice]:
     """
     filled = torch.zeros(support[0].shape[1:], dtype=torch.bool, device=support[0].device)
     for x in support:
-        filled |= x.norm(dim=0) > 0
+        filled |= x.norm(dim=0) != 0  # NaN, too
         if filled.all():
             break
     rows, columns = (filled.any(dim=axis).nonzero()[:, 0].tolist() or [0] for axis in (1, 0))

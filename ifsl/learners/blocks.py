@@ -88,17 +88,18 @@ def by_window(x: Tensor, weights: list[Tensor], biases: list[Tensor], stride: in
 
     Returns (G, cells, h', w', C') for each. Where there are few windows, each is one product of matrices for all the
     weights: what is under it, with the part of the kernels that lies on the grid. So padding is neither made nor
-    multiplied; on a grid of 2 x 2 it would be more than half of what is under a 3 x 3 kernel. For a 1 x 1 kernel the
-    whole grid is one window.
+    multiplied; on a grid of 2 x 2 it would be more than half of what is under a 3 x 3 kernel. For a 1 x 1 kernel of
+    stride 1 the whole grid is one window.
     """
     kernel = weights[0].shape[-1]
     rows, columns = (spans(side, kernel, stride, padding) for side in x.shape[2:4])
-    if kernel > 1 and len(rows) * len(columns) > WINDOWS:
+    one_window = kernel == stride == 1
+    if not one_window and len(rows) * len(columns) > WINDOWS:
         found = (convolve(x, weights[these], biases[these], stride, padding) for these in batches(weights))
         return [out for outs in found for out in outs]
     sizes = [len(weight) for weight in weights]
     weight, bias = torch.cat(weights).movedim(1, -1).contiguous(), torch.cat(biases)  # C', k, k, C
-    if kernel == 1:
+    if one_window:
         return list(pointwise(x, weight.flatten(1), bias).split(sizes, dim=-1))
     found = [
         pointwise(x[:, :, r, c].flatten(2), weight[:, kr, kc].flatten(1), bias) for r, kr in rows for c, kc in columns
