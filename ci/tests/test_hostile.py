@@ -29,9 +29,9 @@ DEEP = "[" * 200_000
 @pytest.fixture(autouse=True)
 def at_once():
     """A refusal takes no time to speak of."""
-    begun = time.monotonic()
+    begun = time.process_time()  # of this process alone: others may keep the cores busy
     yield
-    assert time.monotonic() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 def laughs():
