@@ -35,6 +35,8 @@ EPISODES = ((1, 1), (2, 1), (5, 1), (1, 5))
 """Ways and shots of the episodes that are evaluated."""
 BATCHES = (2, 8)
 """Episodes in a training step."""
+TURNS = 3
+"""Timed runs of an episode for each of a training step, which takes many times as long."""
 READ = 256
 """Episodes that are read to find out how fast that is."""
 
@@ -67,7 +69,7 @@ def costs(
 
 def measure(backbone: str, device: torch.device, repeats: int, quick: bool = False) -> Iterator[dict]:
     """After each figure all those found so far, as they are written to JSON: machine, settings, evaluation, training,
-    and at last reading."""
+    and at last reading. Training steps are timed `repeats` times, episodes `TURNS` times as often."""
     keep_freed()
     methods = [method for method in METHODS if (method, backbone) != ("pfenet", "resnet101")]
     episodes, batches = (EPISODES[:1], BATCHES[:1]) if quick else (EPISODES, BATCHES)
@@ -83,7 +85,7 @@ def measure(backbone: str, device: torch.device, repeats: int, quick: bool = Fal
             for way, shot in episodes:
                 bar.set_description(f"{method} {way}-way {shot}-shot")
                 row = {"method": method, "way": way, "shot": shot}
-                found["evaluation"].append(row | evaluation(model, way, shot, repeats))
+                found["evaluation"].append(row | evaluation(model, way, shot, TURNS * repeats))
                 bar.update()
                 yield found
             for batch in batches:
@@ -251,7 +253,8 @@ def table(found: dict) -> str:
     lines = [
         f"{where}{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads, torch "
         f"{machine['torch']}, load {machine.get('load', 'unknown')}",
-        f"{settings['backbone']} on {settings['device']}; medians of {settings['repeats']} runs",
+        f"{settings['backbone']} on {settings['device']}; medians of {TURNS * settings['repeats']} episodes, "
+        f"{settings['repeats']} training steps",
         "",
         f"{'evaluation':<12}{'way':>5}{'shot':>5}{'episodes/s':>12}{'x floor':>9}{'peak MB':>9}",
     ]
@@ -284,7 +287,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--backbone", choices=BACKBONES, default="resnet50", help="default: %(default)s")
     parser.add_argument("--device", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
-    parser.add_argument("--repeats", type=int, default=5, help="timed runs of each (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=5, help=f"timed runs of each training step; episodes {TURNS} times as many (default: %(default)s)")
     parser.add_argument("--out", type=Path, default="bench.json", metavar="FILE", help="default: %(default)s")
     parser.add_argument("--quick", action="store_true", help="one way and shot, one batch size")
     options = parser.parse_args(arguments)
