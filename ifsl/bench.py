@@ -18,6 +18,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -35,6 +36,8 @@ EPISODES = ((1, 1), (2, 1), (5, 1), (1, 5))
 """Ways and shots of the episodes that are evaluated."""
 BATCHES = (2, 8)
 """Episodes in a training step."""
+WARM_UP = 2
+"""Turns before the timed ones; after them the process holds the memory that it goes on using."""
 TURNS = 3
 """Timed runs of an episode for each of a training step, which takes many times as long."""
 READ = 256
@@ -80,22 +83,21 @@ def measure(backbone: str, device: torch.device, repeats: int, quick: bool = Fal
         "training": [],
     }
     with tqdm(total=len(methods) * (len(episodes) + len(batches)) + 1, unit="figure") as bar:
-        for method in methods:
+        for (way, shot), method in product(episodes, methods):  # the small ones first, while memory is in one piece
+            bar.set_description(f"{method} {way}-way {shot}-shot")
             model = random_model(method, backbone).to(device)
-            for way, shot in episodes:
-                bar.set_description(f"{method} {way}-way {shot}-shot")
-                row = {"method": method, "way": way, "shot": shot}
-                found["evaluation"].append(row | evaluation(model, way, shot, TURNS * repeats))
-                bar.update()
-                yield found
-            for batch in batches:
-                bar.set_description(f"{method} step of {batch}")
-                found["training"].append({"method": method, "batch": batch} | training(model, batch, repeats))
-                bar.update()
-                yield found
-            size = model.image_size
+            row = {"method": method, "way": way, "shot": shot}
+            found["evaluation"].append(row | evaluation(model, way, shot, TURNS * repeats))
+            bar.update()
+            yield found
+        for batch, method in product(batches, methods):
+            bar.set_description(f"{method} step of {batch}")
+            model = random_model(method, backbone).to(device)
+            found["training"].append({"method": method, "batch": batch} | training(model, batch, repeats))
+            bar.update()
+            yield found
         bar.set_description("reading")
-        found["reading"] = reading(size, READ // 8 if quick else READ)
+        found["reading"] = reading(model.image_size, READ // 8 if quick else READ)
         bar.update()
     yield found
 
@@ -188,11 +190,10 @@ def plain_backbone(model: Learner) -> nn.Module:
 def take_turns(run: Callable, floor: Callable, repeats: int, device: torch.device) -> dict:
     """Median seconds of `run`, median of its multiples of `floor`, and the memory of `run`'s first call in MB.
 
-    The two are called in turn, because a machine's speed drifts; the first turn of each is not timed.
+    The two are called in turn, because a machine's speed drifts; the first `WARM_UP` turns do not count.
     """
     needed = peak_memory(run, device)
-    seconds(floor, device)
-    pairs = [(seconds(run, device), seconds(floor, device)) for _ in range(repeats)]
+    pairs = [(seconds(run, device), seconds(floor, device)) for _ in range(WARM_UP + repeats)][WARM_UP:]
     return {
         "seconds": statistics.median(a for a, _ in pairs),
         "floor": statistics.median(a / b for a, b in pairs),
@@ -287,7 +288,12 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--backbone", choices=BACKBONES, default="resnet50", help="default: %(default)s")
     parser.add_argument("--device", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
-    parser.add_argument("--repeats", type=int, default=5, help=f"timed runs of each training step; episodes {TURNS} times as many (default: %(default)s)")
+    parser.add_argument(
+        "--repeats",
+        type=int,
+        default=5,
+        help=f"timed runs of each training step; of each episode {TURNS} times as many (default: %(default)s)",
+    )
     parser.add_argument("--out", type=Path, default="bench.json", metavar="FILE", help="default: %(default)s")
     parser.add_argument("--quick", action="store_true", help="one way and shot, one batch size")
     options = parser.parse_args(arguments)
