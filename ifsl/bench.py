@@ -297,6 +297,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default="bench.json", metavar="FILE", help="default: %(default)s")
     parser.add_argument("--quick", action="store_true", help="one way and shot, one batch size")
     options = parser.parse_args(arguments)
+    found = None
     try:
         if options.repeats < 1:
             raise InputError(f"--repeats is {options.repeats}; give a whole number from 1.")
@@ -313,7 +314,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"ifsl.bench: {error.filename} cannot be read ({error.strerror}); look at its place.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"\nifsl.bench: Interrupted; {options.out} holds the figures there were.", file=sys.stderr)
+        so_far = f"{options.out} holds the figures so far" if found else "nothing had been measured"
+        print(f"\nifsl.bench: Interrupted; {so_far}.", file=sys.stderr)
         return 130
     return 0
 

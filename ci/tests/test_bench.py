@@ -58,10 +58,18 @@ def test_the_command_measures_and_writes(monkeypatch, tmp_path, capsys, tiny_roo
     assert found["machine"]["processor"] in said and said.count("hsnet") == 2 and str(out) in said
 
 
-def test_what_was_measured_before_an_interruption_is_written(monkeypatch, tmp_path, capsys):
-    def stopped(*_):
-        raise KeyboardInterrupt
+def stopped(*_):
+    raise KeyboardInterrupt
 
+
+def test_nothing_is_written_before_the_first_figure(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(bench, "evaluation", stopped)
+    out = tmp_path / "figures.json"
+    assert bench.main(["--backbone", "efficientnet_lite0", "--device", "cpu", "--out", str(out)]) == 130
+    assert not out.exists() and str(out) not in capsys.readouterr().err
+
+
+def test_what_was_measured_before_an_interruption_is_written(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(bench, "training", stopped)
     monkeypatch.setattr(bench, "METHODS", {"panet": None})
     out = tmp_path / "figures.json"
