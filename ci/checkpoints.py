@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from ifsl.errors import InputError
-from ifsl.settings import Settings
+from ifsl.run.settings import Settings
 
 KEPT = Path("data/checkpoints/tiny")
 EPISODES = 500
@@ -49,9 +49,9 @@ def settings_of(name: str) -> Settings:
 
 def make(name: str) -> None:
     """Train, keep and test one learner, leaving out what is done already."""
-    from ifsl.checkpoints import load_model, save_learner
-    from ifsl.tiny import ensure_tiny
-    from ifsl.training import train
+    from ifsl.run.checkpoints import load_model, save_learner
+    from ifsl.run.training import train
+    from ifsl.tiny.scenes import ensure_tiny
 
     settings = settings_of(name)
     ensure_tiny(settings.datapath)
@@ -77,8 +77,8 @@ def untrained(settings: Settings):
 
 def test(model, settings: Settings, name: str) -> None:
     """The figures of a learner over the first `EPISODES` test episodes, 1-way 1-shot."""
-    from ifsl.benchmarks import Benchmark
-    from ifsl.evaluation import evaluate
+    from ifsl.data.benchmarks import Benchmark
+    from ifsl.run.evaluation import evaluate
 
     if (KEPT / f"{name}.json").is_file():
         return

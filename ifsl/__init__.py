@@ -7,15 +7,15 @@ The chapters in `notebooks/` explain every module of this package. Names are imp
 from importlib import import_module
 
 _HOME = {
-    "Benchmark": "benchmarks",
+    "Benchmark": "data.benchmarks",
     "InputError": "errors",
     "build_model": "learners",
-    "load_model": "checkpoints",
-    "ExactRatio": "metrics",
-    "MeanIoU": "metrics",
-    "evaluate": "evaluation",
-    "predict_folder": "own",
-    "show": "figures",
+    "load_model": "run.checkpoints",
+    "ExactRatio": "run.metrics",
+    "MeanIoU": "run.metrics",
+    "evaluate": "run.evaluation",
+    "predict_folder": "run.folders",
+    "show": "pictures.figures",
 }
 
 __all__ = sorted(_HOME)

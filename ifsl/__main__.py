@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from .errors import InputError
-from .settings import BACKBONES, BENCHMARKS, METHODS, PRECISIONS, Settings, check_folder, first_process
+from .run.settings import BACKBONES, BENCHMARKS, METHODS, PRECISIONS, Settings, check_folder, first_process
 
 UNTRAINED = "untrained"
 
@@ -132,7 +132,7 @@ def fit(settings: Settings, resume: bool) -> None:
     """Train, and say what came of it."""
     if first_process():
         check_folder(settings.folder, resume)  # before the imports, which take seconds
-    from .training import read_curve, train
+    from .run.training import read_curve, train
 
     folder = train(settings, resume)
     if not first_process():
@@ -144,8 +144,8 @@ def fit(settings: Settings, resume: bool) -> None:
 
 def test(settings: Settings, options: dict, asked: dict) -> None:
     """Evaluate; print the table; write it, and pictures if wanted, into the log folder."""
-    from .benchmarks import Benchmark
-    from .evaluation import evaluate
+    from .data.benchmarks import Benchmark
+    from .run.evaluation import evaluate
 
     bench = Benchmark(settings.benchmark, settings.datapath, settings.fold, "val", settings.lists)
     bench.check_layout()
@@ -166,7 +166,7 @@ def test(settings: Settings, options: dict, asked: dict) -> None:
 
 def load(settings: Settings, options: dict, checkpoint: str | None):
     """The learner to test: of the log folder, of a file, or untrained."""
-    from .checkpoints import best_checkpoint, load_model
+    from .run.checkpoints import best_checkpoint, load_model
 
     if checkpoint == UNTRAINED:
         import torch
@@ -182,7 +182,7 @@ def load(settings: Settings, options: dict, checkpoint: str | None):
 
 def device(devices: str) -> str:
     """The one device that testing runs on."""
-    from .training import parse_devices
+    from .run.training import parse_devices
 
     kind, which = parse_devices(devices)
     if which != 1 and not (isinstance(which, list) and len(which) == 1):
@@ -205,8 +205,8 @@ def draw_pictures(model, bench, how: dict, protocol: dict, settings: Settings, d
     """Write a picture of each episode with its prediction into `<log folder>/vis`, named by its index."""
     from tqdm.auto import tqdm
 
-    from .episodes import draw, read
-    from .figures import show
+    from .data.episodes import draw, read
+    from .pictures.figures import show
 
     folder = settings.folder / "vis"
     folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST
 @pytest.fixture(scope="session")
 def tiny_root() -> Path:
     """The tiny benchmark that `make` draws; drawn here if it is not there yet."""
-    from ifsl.tiny import ensure_tiny
+    from ifsl.tiny.scenes import ensure_tiny
 
     root = REPOSITORY / "data" / "tiny"
     ensure_tiny(root)

@@ -11,7 +11,7 @@ from ifsl.learners import build_model
 from ifsl.learners.asnet import AttentiveSqueezeLayer, SupportMasks
 from ifsl.learners.blocks import GroupNorm, portions
 from ifsl.learners.hybrid_masking import hybrid
-from ifsl.maps import upsample
+from ifsl.learners.maps import upsample
 
 
 def resize(x, size):

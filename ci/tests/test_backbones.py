@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from ifsl.backbones import build_backbone, folded, fused
+from ifsl.learners.backbones import build_backbone, folded, fused
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ import torch
 from PIL import Image
 
 import ifsl
-from ifsl import download, lists
-from ifsl.episodes import TestEpisodes, TrainEpisodes, draw, loader, read, read_mask, read_picture
-from ifsl.own import read_support
-from ifsl.settings import Settings
-from ifsl.training import train
+from ifsl.data import download, lists
+from ifsl.data.episodes import TestEpisodes, TrainEpisodes, draw, loader, read, read_mask, read_picture
+from ifsl.run.folders import read_support
+from ifsl.run.settings import Settings
+from ifsl.run.training import train
 
 LIMIT_S = 10
 

@@ -2,11 +2,12 @@
 
 import json
 
+import bench
 import pytest
 import torch
+from memory import keep_freed, peak
 
-from ifsl import InputError, bench
-from ifsl.memory import keep_freed, peak
+from ifsl import InputError
 
 
 def test_costs_of_an_episode():

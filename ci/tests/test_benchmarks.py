@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import ifsl
-from ifsl.benchmarks import fold_classes, read_coco_list, read_pascal_list
+from ifsl.data.benchmarks import fold_classes, read_coco_list, read_pascal_list
 from ifsl.errors import InputError
 
 

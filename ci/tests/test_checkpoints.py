@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import ifsl
-from ifsl.backbones import BACKBONES
-from ifsl.checkpoints import best_checkpoint, identify, load_model, save_learner, trained_state
 from ifsl.errors import InputError
 from ifsl.learners import METHODS, build_model
+from ifsl.learners.backbones import BACKBONES
+from ifsl.run.checkpoints import best_checkpoint, identify, load_model, save_learner, trained_state
 
 
 class RunsCode:

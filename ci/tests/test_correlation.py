@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ifsl.correlation import correlate, pyramid, unit
+from ifsl.learners.correlation import correlate, pyramid, unit
 
 DRAW = torch.Generator().manual_seed(0)
 
@@ -94,7 +94,8 @@ def test_only_the_box_around_what_is_not_masked_is_compared(monkeypatch, rows, c
     mask[top:bottom, left] = 1
     support[0][1] = support[0][1] * mask
     compared = []
-    monkeypatch.setattr("ifsl.correlation.correlate", lambda q, s: compared.append(s.shape[1:]) or correlate(q, s))
+    name = "ifsl.learners.correlation.correlate"
+    monkeypatch.setattr(name, lambda q, s: compared.append(s.shape[1:]) or correlate(q, s))
     [found] = pyramid(query, support)
     assert compared == [(max(bottom - top, 1), max(right - left, 1) if bottom > top else 1)] * 2
     for position in range(2):

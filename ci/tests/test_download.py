@@ -19,11 +19,11 @@ from PIL import Image, ImageOps
 from scipy.io import savemat
 
 import ifsl
-from ifsl import download, fetch, lists
-from ifsl.benchmarks import fold_classes
-from ifsl.episodes import read_pair
+from ifsl.data import download, fetch, lists
+from ifsl.data.benchmarks import fold_classes
+from ifsl.data.episodes import read_pair
+from ifsl.data.fetch import Remote
 from ifsl.errors import InputError
-from ifsl.fetch import Remote
 
 DATA = bytes(np.random.RandomState(0).bytes(50_000))
 
@@ -588,7 +588,7 @@ def test_check_names_what_is_missing(little_coco, capsys):
 
 
 def test_missing_files_are_told_before_a_long_run(little_coco):
-    from ifsl.episodes import TestEpisodes, TrainEpisodes
+    from ifsl.data.episodes import TestEpisodes, TrainEpisodes
 
     lists.derive(little_coco, "coco", 1)
     shutil.rmtree(little_coco / "COCO2014" / "val2014")

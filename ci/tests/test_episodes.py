@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 
 import ifsl
-from ifsl import episodes
+from ifsl.data import episodes
 from ifsl.errors import InputError
-from ifsl.maps import VOID
+from ifsl.learners.maps import VOID
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from torch import nn
 
 import ifsl
 from ifsl.errors import InputError
-from ifsl.evaluation import Result, evaluate
 from ifsl.learners import Learner
-from ifsl.maps import from_shots
+from ifsl.learners.maps import from_shots
+from ifsl.run.evaluation import Result, evaluate
 
 
 class Threshold(Learner):

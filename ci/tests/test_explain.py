@@ -6,9 +6,10 @@ import torch
 from matplotlib.colors import to_rgb
 from test_figures import assert_readable
 
-from ifsl import Benchmark, explain, figures
-from ifsl.episodes import Episode, to_picture
-from ifsl.maps import segment, stack
+from ifsl import Benchmark
+from ifsl.data.episodes import Episode, to_picture
+from ifsl.learners.maps import segment, stack
+from ifsl.pictures import explain, figures
 
 
 @pytest.fixture(scope="module")

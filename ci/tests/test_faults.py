@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 from test_killed import PFENET, RUN, little_archives, serving
 
-from ifsl import download, tiny
 from ifsl.__main__ import main
+from ifsl.data import download
+from ifsl.tiny import scenes as tiny
 
 ROOT = "data"
 
@@ -179,7 +180,7 @@ def test_a_folder_that_vanishes_while_it_is_fetched(pieces, at_hand, server, tmp
 
 def test_logs_that_vanish(at_hand, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    from ifsl.training import Training
+    from ifsl.run.training import Training
 
     monkeypatch.setattr(Training, "training_step", after(3, Training.training_step, partial(os.rename, "logs", "gone")))
     assert train(at_hand) == 2

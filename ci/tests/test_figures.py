@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from ifsl import Benchmark, figures, own
-from ifsl.episodes import Episode
+from ifsl import Benchmark
+from ifsl.data.episodes import Episode
+from ifsl.pictures import figures
+from ifsl.run import folders as own
 
 
 @pytest.fixture(scope="module")

@@ -14,13 +14,13 @@ import pytest
 import yaml
 
 import ifsl
-from ifsl.benchmarks import read_coco_list
-from ifsl.checkpoints import beside
-from ifsl.episodes import read_mask, read_picture
+from ifsl.data.benchmarks import read_coco_list
+from ifsl.data.episodes import read_mask, read_picture
 from ifsl.errors import shown
-from ifsl.evaluation import Result
-from ifsl.settings import Settings
-from ifsl.tiny import draw_tiny
+from ifsl.run.checkpoints import beside
+from ifsl.run.evaluation import Result
+from ifsl.run.settings import Settings
+from ifsl.tiny.scenes import draw_tiny
 
 LAUGHS = "a0: &a0 [ha]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 40))
 DEEP = "[" * 200_000

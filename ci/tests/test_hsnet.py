@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ifsl.correlation import pyramid, unit
 from ifsl.learners import build_model
+from ifsl.learners.correlation import pyramid, unit
 from ifsl.learners.hsnet import CenterPivotConv, around
 
 

@@ -28,8 +28,8 @@ import torch
 from test_download import Handler, Server, mat, png, tar
 
 from ifsl.__main__ import main
-from ifsl.checkpoints import best_checkpoint
-from ifsl.training import Training
+from ifsl.run.checkpoints import best_checkpoint
+from ifsl.run.training import Training
 
 KILLS = int(os.environ.get("IFSL_KILLS", "1"))
 FEW = max(2, KILLS)  # of what is done in seconds
@@ -201,7 +201,7 @@ def test_evaluation_that_was_killed(tiny_root, tmp_path, monkeypatch):
         assert not list(RUN.glob("*.part"))
 
 
-DRAW = "from ifsl.tiny import draw_tiny; draw_tiny('tiny', 0, (64, 16), (56, 12), 2)"
+DRAW = "from ifsl.tiny.scenes import draw_tiny; draw_tiny('tiny', 0, (64, 16), (56, 12), 2)"
 
 
 def test_drawing_that_was_killed(tmp_path):
@@ -283,7 +283,8 @@ def slow_server():
 FETCH = """
 from dataclasses import replace
 from pathlib import Path
-from ifsl import download, fetch
+from ifsl.data import download
+from ifsl.data import fetch
 fetch.CHUNK = 1 << 13  # of a small archive, too, parts are kept
 download.VOC = replace(download.VOC, remote=fetch.Remote({voc}), count=121)
 download.SBD = replace(download.SBD, remote=fetch.Remote({sbd}), count=40)

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from ifsl import Benchmark, InputError
-from ifsl.backbones import BACKBONES
-from ifsl.checkpoints import frozen_names
-from ifsl.episodes import TrainEpisodes, collate
+from ifsl.data.episodes import TrainEpisodes, collate
 from ifsl.learners import METHODS, build_model
-from ifsl.maps import strong_loss, weak_loss
+from ifsl.learners.backbones import BACKBONES
+from ifsl.learners.maps import strong_loss, weak_loss
+from ifsl.run.checkpoints import frozen_names
 
 PAIRS = [(m, b) for m in METHODS for b in BACKBONES if (m, b) != ("pfenet", "resnet101")]
 LITE = "efficientnet_lite0"

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from ifsl.__main__ import build_parser, main
-from ifsl.settings import Settings
+from ifsl.run.settings import Settings
 
 PUBLISHED = (
     *("--datapath", "--method", "--benchmark", "--logpath", "--way", "--shot", "--bsz", "--lr", "--niter", "--fold"),
@@ -210,7 +210,7 @@ def test_ctrl_c_keeps_the_last_checkpoint_and_says_how_to_go_on(data, tmp_path):
 
 
 def test_an_interrupted_notebook_hears_the_next_interrupt_too(data, monkeypatch, capsys):
-    from ifsl.training import Training
+    from ifsl.run.training import Training
 
     def interrupt(*_):
         raise KeyboardInterrupt

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ifsl.maps import VOID, from_shots, presence, segment, stack, strong_loss, weak_loss
+from ifsl.learners.maps import VOID, from_shots, presence, segment, stack, strong_loss, weak_loss
 
 
 def random_maps(*shape, seed=0):

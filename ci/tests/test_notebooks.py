@@ -16,7 +16,7 @@ from conftest import REPOSITORY
 from torch import Tensor
 
 from ifsl.learners.hybrid_masking import hybrid
-from ifsl.maps import upsample
+from ifsl.learners.maps import upsample
 
 FOLDER = REPOSITORY / "notebooks"
 CHAPTERS = sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))

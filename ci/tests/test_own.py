@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 import ifsl
-from ifsl import own
 from ifsl.errors import InputError
+from ifsl.run import folders as own
 
 SIZE = 96
 

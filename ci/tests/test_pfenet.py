@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.models import resnet50
 
-from ifsl.backbones import LitePyramid, lite_weights
 from ifsl.errors import InputError
 from ifsl.learners import build_model
+from ifsl.learners.backbones import LitePyramid, lite_weights
 from ifsl.learners.pfenet import Enrichment, bins, dilate, masked_mean, prior_maps
 
 

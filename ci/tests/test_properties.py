@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import ifsl
-from ifsl.benchmarks import CLASSES, fold_classes
-from ifsl.lists import write_lists
-from ifsl.maps import from_shots, presence, segment
+from ifsl.data.benchmarks import CLASSES, fold_classes
+from ifsl.data.lists import write_lists
+from ifsl.learners.maps import from_shots, presence, segment
 
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 seeds = st.integers(0, 2**31 - 1)

@@ -10,10 +10,10 @@ from PIL import Image
 from pycocotools import mask as coco
 
 import ifsl
-from ifsl import download
 from ifsl.__main__ import main
-from ifsl.benchmarks import fold_classes, read_coco_list
-from ifsl.episodes import TestEpisodes
+from ifsl.data import download
+from ifsl.data.benchmarks import fold_classes, read_coco_list
+from ifsl.data.episodes import TestEpisodes
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")  # pycocotools under NumPy 2
 

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ifsl import contact_sheet, stickers, tiny
-from ifsl.benchmarks import Benchmark, fold_classes
-from ifsl.download import rasterise
+from ifsl.data.benchmarks import Benchmark, fold_classes
+from ifsl.data.download import rasterise
+from ifsl.data.workers import FEW
 from ifsl.errors import InputError
-from ifsl.parallel import FEW
+from ifsl.tiny import contact_sheet, stickers
+from ifsl.tiny import scenes as tiny
 
 FEW_PASCAL, FEW_COCO = (FEW, 8), (20, 12)
 

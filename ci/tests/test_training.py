@@ -10,15 +10,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-import ifsl.training as training
+import ifsl.run.training as training
 from ifsl import InputError, build_model
-from ifsl.benchmarks import Benchmark
-from ifsl.checkpoints import best_checkpoint, load_model
-from ifsl.episodes import TestEpisodes, collate
+from ifsl.data.benchmarks import Benchmark
+from ifsl.data.episodes import TestEpisodes, collate
 from ifsl.learners import METHODS
-from ifsl.settings import BACKBONES, Settings
-from ifsl.settings import METHODS as NAMED_METHODS
-from ifsl.training import FeatureCache, Keeper, WholeFiles, parse_devices, read_curve, recipe, train
+from ifsl.run.checkpoints import best_checkpoint, load_model
+from ifsl.run.settings import BACKBONES, Settings
+from ifsl.run.settings import METHODS as NAMED_METHODS
+from ifsl.run.training import FeatureCache, Keeper, WholeFiles, parse_devices, read_curve, recipe, train
 
 FAST = {"method": "pfenet", "backbone": "efficientnet_lite0", "width": 8, "size": 64, "bsz": 2, "workers": 0}
 FAST |= {"val_every": 10, "val_episodes": 6, "steps": 2, "nowandb": True, "devices": "cpu"}
@@ -39,8 +39,8 @@ def checkpoint(folder: Path, name: str = "last.ckpt") -> dict:
 
 KILLED = """
 import os, signal
-from ifsl.settings import Settings
-from ifsl.training import Training, train
+from ifsl.run.settings import Settings
+from ifsl.run.training import Training, train
 step = Training.training_step
 def fatal(self, batch, index):
     if self.global_step == 27:
@@ -280,7 +280,7 @@ def test_a_broken_last_row_of_the_curve_is_left_out(tmp_path):
 
 
 def test_the_names_are_those_of_the_package():
-    from ifsl import backbones
+    from ifsl.learners import backbones
 
     assert set(NAMED_METHODS) == set(METHODS)
     assert BACKBONES == backbones.BACKBONES

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from ifsl import Benchmark, own, widgets
-from ifsl.episodes import Episode
+from ifsl import Benchmark
+from ifsl.data.episodes import Episode
+from ifsl.pictures import widgets
+from ifsl.run import folders as own
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..maps import upsample
 from .blocks import CorrelationLearner, Decoder, GroupNorm, by_window, pointwise
 from .learner import Features
+from .maps import upsample
 
 HEADS = 8
 LOGITS = {False: 2**19, True: 2**28}

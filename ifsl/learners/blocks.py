@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..backbones import IMAGE_SIZE, build_backbone
-from ..correlation import pyramid, unit
-from ..maps import Maps, from_shots
+from .backbones import IMAGE_SIZE, build_backbone
+from .correlation import pyramid, unit
 from .learner import Features, Learner
+from .maps import Maps, from_shots
 
 GROUPS = 4
 WINDOWS = 4

@@ -7,10 +7,10 @@ support grid, S image side.
 import torch
 from torch import Tensor, nn
 
-from ..correlation import pyramid
-from ..maps import upsample
 from .blocks import CorrelationLearner, Decoder, GroupNorm, by_window
+from .correlation import pyramid
 from .learner import Features
+from .maps import upsample
 
 Box = tuple[slice, slice]
 """Rows and columns of the support grid."""

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from ..maps import upsample
 from .asnet import ASNet, pool
 from .learner import Features
+from .maps import upsample
 
 
 class HybridMasking(ASNet):

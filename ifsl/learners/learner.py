@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError, is_int, shown
-from ..maps import Maps, segment
+from .maps import Maps, segment
 
 Features = list[list[Tensor]]
 """A pyramid: for each level the outputs of its bottlenecks, each (M, C, h, w) for M images."""

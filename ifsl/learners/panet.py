@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..backbones import IMAGE_SIZE, build_backbone
-from ..maps import Maps, presence, upsample
+from .backbones import IMAGE_SIZE, build_backbone
 from .learner import Features, Learner
+from .maps import Maps, presence, upsample
 
 SCALE = 20.0
 """What cosines are multiplied with before the softmax, so that it can become sure."""

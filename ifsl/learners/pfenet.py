@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..backbones import IMAGE_SIZE, LitePyramid, ResNetPyramid, build_backbone, channels_last, folded
 from ..errors import InputError, is_int, shown
-from ..maps import Maps, presence, stack, upsample
+from .backbones import IMAGE_SIZE, LitePyramid, ResNetPyramid, build_backbone, channels_last, folded
 from .learner import Features, Learner
+from .maps import Maps, presence, stack, upsample
 
 BINS = (1, 2, 4, 8)
 """How much coarser than the feature grid each resolution of the enrichment is."""

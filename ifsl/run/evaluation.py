@@ -20,11 +20,10 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from .benchmarks import Benchmark
-from .episodes import TEST_EPISODES, TestEpisodes, loader
-from .errors import InputError, shown
-from .learners import Learner
-from .memory import keep_freed
+from ..data.benchmarks import Benchmark
+from ..data.episodes import TEST_EPISODES, TestEpisodes, loader
+from ..errors import InputError, shown
+from ..learners import Learner
 from .metrics import ExactRatio, MeanIoU
 
 
@@ -157,7 +156,6 @@ def evaluate(
     The result depends on none of batch, workers and progress. Raises `InputError` for what cannot be drawn or read.
     """
     started = time.perf_counter()
-    keep_freed()
     for name, given, kind in (("model", model, Learner), ("bench", bench, Benchmark)):
         if not isinstance(given, kind):
             raise InputError(f"{name} is a {type(given).__name__}; give a {kind.__name__}.")

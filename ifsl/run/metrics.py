@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from .errors import InputError, is_int, shown
-from .maps import VOID
+from ..errors import InputError, is_int, shown
+from ..learners.maps import VOID
 
 
 class ExactRatio(Metric):

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import InputError
 from .benchmarks import CLASSES, DERIVED, FOLDS, fold_classes, read_text
-from .errors import InputError
 from .fetch import Remote, digest, fetch
-from .parallel import spread
+from .workers import spread
 
 LEAST_PIXELS = 2048  # of a class, for an image to be listed under it
 LEAST_IMAGES = 2  # of a class, for it to be listed: a query and a support

@@ -8,12 +8,12 @@ from collections.abc import Callable
 import ipywidgets
 from torch import Tensor
 
-from .benchmarks import Benchmark
-from .episodes import Episode, to_picture
-from .errors import InputError
+from ..data.benchmarks import Benchmark
+from ..data.episodes import Episode, to_picture
+from ..errors import InputError
+from ..run.folders import Prediction
 from .explain import answers, at, threshold
 from .figures import Picture, asked, show
-from .own import Prediction
 
 
 def slider(name: str, value: int, low: int, high: int) -> ipywidgets.IntSlider:

@@ -35,15 +35,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from .benchmarks import Benchmark
+from ..data.benchmarks import Benchmark
+from ..data.episodes import EpochSampler, TestEpisodes, TrainEpisodes, collate, loader
+from ..errors import InputError, shown
+from ..learners import build_model
+from ..learners.learner import Features, Learner
+from ..learners.maps import Maps, segment, strong_loss, weak_loss
 from .checkpoints import trained_state
-from .episodes import EpochSampler, TestEpisodes, TrainEpisodes, collate, loader
-from .errors import InputError, shown
 from .evaluation import replace_text
-from .learners import build_model
-from .learners.learner import Features, Learner
-from .maps import Maps, segment, strong_loss, weak_loss
-from .memory import keep_freed
 from .metrics import ExactRatio, MeanIoU
 from .settings import PRECISIONS, Settings, check_folder, first_process
 
@@ -69,7 +68,6 @@ def train(settings: Settings, resume: bool = False) -> Path:
     folder, last = settings.folder, settings.folder / "last.ckpt"
     if first_process():
         check_folder(folder, resume)
-    keep_freed()
     *_, processes = where(settings)
     if resume and last.is_file():
         check_same(settings, last, processes)

@@ -25,12 +25,11 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from .backbones import BACKBONES, LitePyramid, build_backbone
-from .errors import InputError
-from .evaluation import replace_text
-from .learners import METHODS, Learner, build_model
-from .maps import strong_loss
-from .memory import keep_freed, peak
+from ifsl.errors import InputError
+from ifsl.learners import METHODS, Learner, build_model
+from ifsl.learners.backbones import BACKBONES, LitePyramid, build_backbone
+from ifsl.learners.maps import strong_loss
+from ifsl.run.evaluation import replace_text
 
 EPISODES = ((1, 1), (2, 1), (5, 1), (1, 5))
 """Ways and shots of the episodes that are evaluated."""
@@ -73,7 +72,6 @@ def costs(
 def measure(backbone: str, device: torch.device, repeats: int, quick: bool = False) -> Iterator[dict]:
     """After each figure all those found so far, as they are written to JSON: machine, settings, evaluation, training,
     and at last reading. Training steps are timed `repeats` times, episodes `TURNS` times as often."""
-    keep_freed()
     methods = [method for method in METHODS if (method, backbone) != ("pfenet", "resnet101")]
     episodes, batches = (EPISODES[:1], BATCHES[:1]) if quick else (EPISODES, BATCHES)
     found = {
@@ -116,8 +114,8 @@ def evaluation(model: Learner, way: int, shot: int, repeats: int) -> dict:
 
 def training(model: Learner, batch: int, repeats: int) -> dict:
     """As `evaluation`, of one training step with `batch` episodes of one way and one shot."""
-    from .settings import Settings
-    from .training import recipe  # takes seconds to import
+    from ifsl.run.settings import Settings
+    from ifsl.run.training import recipe  # takes seconds to import
 
     device = next(model.parameters()).device
     query, supports, masks = random_episode(batch, 1, 1, model.image_size, device)
@@ -141,10 +139,10 @@ def training(model: Learner, batch: int, repeats: int) -> dict:
 
 def reading(size: int, episodes: int) -> dict:
     """Episodes a second that workers, one a core, read from the tiny benchmark, which is drawn where it is missing."""
-    from .benchmarks import Benchmark
-    from .episodes import TestEpisodes, loader
-    from .parallel import cores
-    from .tiny import ensure_tiny
+    from ifsl.data.benchmarks import Benchmark
+    from ifsl.data.episodes import TestEpisodes, loader
+    from ifsl.data.workers import cores
+    from ifsl.tiny.scenes import ensure_tiny
 
     data = TestEpisodes(Benchmark("pascal", ensure_tiny()), 1, 1, episodes, size)
     workers = min(8, cores())

@@ -24,7 +24,7 @@ from urllib.request import Request, urlopen
 
 from tqdm.auto import tqdm
 
-from .errors import InputError
+from ..errors import InputError
 
 CHUNK = 1 << 20  # bytes read at a time
 TIMEOUT = 60  # seconds that a server may be silent

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import InputError, is_int, shown
+from ..errors import InputError, is_int, shown
 
 if TYPE_CHECKING:
     from .episodes import Draw, Episode

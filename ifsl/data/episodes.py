@@ -18,10 +18,10 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ..errors import InputError, is_int, shown
+from ..learners.maps import VOID
 from .benchmarks import Benchmark
-from .errors import InputError, is_int, shown
-from .maps import VOID
-from .parallel import end_with_parent
+from .workers import end_with_parent
 
 TEST_EPISODES = 1000
 MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]

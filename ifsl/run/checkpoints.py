@@ -19,9 +19,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .backbones import RESNETS, LitePyramid
-from .errors import InputError, shown
-from .learners import METHODS, Learner, build_model
+from ..errors import InputError, shown
+from ..learners import METHODS, Learner, build_model
+from ..learners.backbones import RESNETS, LitePyramid
 
 DEPTHS = {blocks[1:]: name for name, (blocks, _) in RESNETS.items()} | {LitePyramid.depths: "efficientnet_lite0"}
 """Bottlenecks of layer2, layer3, layer4, which are the input channels of HSNet and ASNet: backbone."""

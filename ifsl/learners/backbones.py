@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import ResNet, ResNet50_Weights, ResNet101_Weights, resnet
 
-from .errors import InputError, shown
+from ..errors import InputError, shown
 
 BACKBONES = ("resnet50", "resnet101", "efficientnet_lite0")
 IMAGE_SIZE = {"resnet50": 400, "resnet101": 400, "efficientnet_lite0": 272}

@@ -7,7 +7,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 
-from .errors import InputError, is_int, shown
+from ..errors import InputError, is_int, shown
 
 METHODS = ("panet", "pfenet", "hsnet", "asnet", "asnethm")
 BENCHMARKS = ("pascal", "coco")

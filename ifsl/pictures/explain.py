@@ -17,7 +17,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .episodes import Episode, to_picture
+from ..data.episodes import Episode, to_picture
+from ..learners.maps import upsample
 from .figures import (
     BACKGROUND,
     DARK,
@@ -42,7 +43,6 @@ from .figures import (
     way_colour,
     write,
 )
-from .maps import upsample
 
 HEAT = "cividis"
 """Colours of probabilities and cosines, from 0 (dark) to 1 (light): readable for colour-blind people and in grey."""

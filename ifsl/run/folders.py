@@ -20,12 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .episodes import nearest, opened, read_picture, to_tensor
-from .errors import InputError, is_int, shown
-from .learners import Learner
+from ..data.episodes import nearest, opened, read_picture, to_tensor
+from ..errors import InputError, is_int, shown
+from ..learners import Learner
 
 if TYPE_CHECKING:
-    from .figures import Picture
+    from ..pictures.figures import Picture
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 NOT_OURS = ("thumbs.db", "desktop.ini")  # that Windows leaves in folders; names with a dot in front are passed over too
@@ -62,7 +62,7 @@ class Prediction:
 
     def picture(self) -> Picture:
         """Support set, photo and prediction, in the colours of the course."""
-        from .figures import compose, percent, yes
+        from ..pictures.figures import compose, percent, yes
 
         shares = [(self.segmentation == n).mean() for n in range(1, len(self.presence) + 1)]
         columns = {

@@ -26,10 +26,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .benchmarks import FOLDS, fold_classes
-from .download import rasterise
-from .errors import InputError
-from .parallel import spread
+from ..data.benchmarks import FOLDS, fold_classes
+from ..data.download import rasterise
+from ..data.workers import spread
+from ..errors import InputError
 from .stickers import TEXTURES, Look, Scene, Symbol, arrange, paint
 
 VERSION = 3  # of the drawing: raised whenever a picture, mask or list would come out differently

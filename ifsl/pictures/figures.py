@@ -23,12 +23,12 @@ from matplotlib.patches import Patch
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
-from .benchmarks import Benchmark
-from .episodes import Episode, read_pair, to_picture
-from .maps import VOID
+from ..data.benchmarks import Benchmark
+from ..data.episodes import Episode, read_pair, to_picture
+from ..learners.maps import VOID
 
 if TYPE_CHECKING:
-    from .own import Prediction
+    from ..run.folders import Prediction
 
 WAY_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00")
 """Ways 1 to 5, from the palette of Okabe & Ito (2008), which colour-blind people can tell apart."""

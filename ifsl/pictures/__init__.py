@@ -1,0 +1,1 @@
+"""Everything the course draws: figures, plots and widgets."""

@@ -1,0 +1,7 @@
+"""`python -m ifsl.tiny`"""
+
+import sys
+
+from .scenes import main
+
+sys.exit(main())
