@@ -1,68 +1,46 @@
-"""Pascal-5i and COCO-20i: classes, folds, image lists, and where files lie (chapter 02).
+"""Pascal-5i and COCO-20i: their images, and how episodes are drawn from the lists and read into tensors (chapter 02).
 
-Source: Shaban et al., *One-Shot Learning for Semantic Segmentation*, BMVC 2017 (Pascal-5i); Nguyen & Todorovic,
-*Feature Weighting and Boosting for Few-Shot Segmentation*, ICCV 2019 (COCO-20i); Kang & Cho, CVPR 2022 (the lists).
+A test episode is fixed by its index, so that every learner gets the same 1,000. Training draws in the same way from
+another random stream. Source: the published protocol of Kang & Cho, CVPR 2022.
+
+Letters: N ways, K shots, S image side, H W size of a picture.
 """
 
 import os
-import pickle
-import re
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
 
 from ..errors import InputError, is_int, shown
+from .classes import CLASSES, COCO_NAMES, FOLDS, PASCAL_NAMES, SPLITS, fold_classes
+from .episodes import Draw, Episode
+from .files import read_text
+from .images import VOID, read_image, read_mask, resize_nearest, to_tensor
+from .lists import DERIVED, read_coco_list, read_pascal_list
 
-if TYPE_CHECKING:
-    from .episodes import Draw, Episode
-
-FOLDS = 4
-SPLITS = ("trn", "val")
-CLASSES = {"pascal": 20, "coco": 80}
-DERIVED = "DERIVED"  # the file that marks a folder of lists made by `ifsl.download derive`
-GIVEN = "as given"
-
-# fmt: off
-PASCAL_NAMES = [
-    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
-    "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
-]
-COCO_NAMES = [
-    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
-    "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow", "elephant",
-    "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee", "skis", "snowboard",
-    "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard", "tennis racket", "bottle",
-    "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich", "orange", "broccoli",
-    "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch", "potted plant", "bed", "dining table", "toilet",
-    "tv", "laptop", "mouse", "remote", "keyboard", "cell phone", "microwave", "oven", "toaster", "sink",
-    "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
-]
-# fmt: on
-
-
-def fold_classes(name: str, fold: int, split: str) -> list[int]:
-    """Ascending ids of the classes that fold `fold` trains on ("trn") or tests on ("val").
-
-    Pascal-5i tests five neighbours, 5f + 1 … 5f + 5; COCO-20i every fourth class, f + 1, f + 5, f + 9 …
-    """
-    every = range(1, CLASSES[name] + 1)
-    test = [c for c in every if ((c - 1) // 5 if name == "pascal" else (c - 1) % FOLDS) == fold]
-    return test if split == "val" else [c for c in every if c not in test]
+PUBLISHED = "as given"
 
 
 class Benchmark:
-    """One fold and split of a benchmark: which images show which class, and where they are.
+    """One fold and split of a benchmark: which images show which class, where they are, and the episodes made of them.
 
-    name: "pascal" or "coco"; root: the folder that holds VOC2012 or COCO2014; fold: 0 … 3; split: "trn" or "val";
+    name: "pascal" or "coco".
+    root: the folder that holds VOC2012 or COCO2014.
+    fold: 0 … 3.
+    split: "trn" (training) or "val" (testing).
     lists: a folder of list files to read instead of `<root>/splits`.
 
     class_ids: ascending ids of the split's classes, counted from 1 over the whole benchmark.
-    entries: list of (image name, class id); an image stands once under each of its classes.
-    images_of: {class id: its image names, in list order}.
+    entries: list of (image name, class id); an image has one entry for each of its classes.
+    images_of: {class id: its image names, in the order of the list}.
 
-    An image name is `2007_000033` in Pascal and `val2014/COCO_val2014_000000429717.jpg` in COCO. Only the lists are
-    read here; images and masks are looked for when an episode is read. Raises `InputError` for impossible arguments and
+    An image name is `2007_000033` in Pascal and `val2014/COCO_val2014_000000429717.jpg` in COCO. The constructor reads
+    the lists only; an image file is opened when an episode is read. Raises `InputError` for impossible arguments and
     for lists that are missing or broken.
     """
 
@@ -87,11 +65,11 @@ class Benchmark:
         self.folder = "VOC2012" if name == "pascal" else "COCO2014"
         self.lists = self._find_lists(lists)
         self.class_ids = fold_classes(name, fold, split)
-        self.entries = self._read_pascal() if name == "pascal" else self._read_coco()
+        self.entries = self._read_pascal_lists() if name == "pascal" else self._read_coco_list()
         self.images_of: dict[int, list[str]] = {c: [] for c in self.class_ids}
         for image, c in self.entries:
             self.images_of[c].append(image)
-        if self.source != GIVEN:  # lists derived from a part of the images may lack classes; published ones do not
+        if self.source != PUBLISHED:  # lists derived from a part of the images may lack classes
             self.images_of = {c: images for c, images in self.images_of.items() if images}
             self.class_ids = list(self.images_of)
 
@@ -102,12 +80,147 @@ class Benchmark:
         """Episodes of a training epoch: every entry once (Pascal), as many draws as distinct images (COCO)."""
         return len(self.entries) if self.name == "pascal" else len({image for image, _ in self.entries})
 
+    # Episodes ---------------------------------------------------------------------------------------------------------
+
+    def episode(self, index: int, way: int, shot: int, size: int = 400) -> Episode:
+        """Test episode `index` as tensors; see `draw` and `read`."""
+        return self.read(self.draw(index, way, shot), size)
+
+    def draw(
+        self,
+        index: int,
+        way: int = 1,
+        shot: int = 1,
+        stream: np.random.RandomState | None = None,
+        always_present: bool = False,
+    ) -> Draw:
+        """Draw episode `index`, with `way` classes of `shot` supports each, by name.
+
+        stream: the random numbers to draw with. By default NumPy's legacy stream seeded with `index`, which gives the
+        published test episodes. always_present: conventional few-shot segmentation, where the query's class is always
+        among the ways (they are drawn again until it is). Raises `InputError` for an impossible way, shot or index.
+        """
+        ids = self.class_ids
+        if not is_int(index) or not 0 <= index < 2**32:
+            raise InputError(f"index is {shown(index)}; give a whole number from 0.")
+        if len(ids) < 2:  # only lists derived from few images have so few
+            raise InputError(
+                f"{self.lists} has images of one class of fold {self.fold}; derive lists from more images."
+            )
+        if not is_int(way) or not 1 <= way <= len(ids):
+            raise InputError(f"way is {shown(way)}; this fold has {len(ids)} classes, give 1…{len(ids)}.")
+        if not is_int(shot) or shot < 1:
+            raise InputError(f"shot is {shown(shot)}; give a whole number from 1.")
+        stream = np.random.RandomState(index) if stream is None else stream
+
+        # Step 1: the query, and the class it is listed under.
+        if self.name == "pascal":
+            query, query_class = self.entries[index % len(self.entries)]
+        else:
+            query_class = _choose(stream, ids)
+            query = _choose(stream, self._listed_images(query_class))
+
+        # Step 2: the ways. The query's class has probability 1/2 and the others share the rest, so at N = 1 about half
+        # of the queries do not show the class.
+        p = [0.5 if c == query_class else 0.5 / (len(ids) - 1) for c in ids]
+        classes = stream.choice(ids, way, p=p, replace=False).tolist()
+        while always_present and query_class not in classes:
+            classes = stream.choice(ids, way, p=p, replace=False).tolist()
+
+        # Step 3: the supports of each way.
+        support = [self.draw_supports(stream, c, query, shot) for c in classes]
+        return Draw(int(index), query, support, classes)
+
+    def draw_supports(self, stream: np.random.RandomState, class_id: int, query: str, shot: int) -> list[str]:
+        """Draw `shot` distinct images of a class, none of them the query; raises `InputError` if there are too few."""
+        images = self._listed_images(class_id)
+        enough = len(set(images) - {query})
+        if enough < shot:
+            raise InputError(
+                f"Class {class_id} ({self.class_names[class_id]}) has {enough} images besides the query {query}, too "
+                f"few for {shot} shots; lower shot to {max(enough, 1)} or add images to {self.lists / self.split}."
+            )
+        support: list[str] = []
+        while len(support) < shot:
+            image = _choose(stream, images)
+            if image != query and image not in support:
+                support.append(image)
+        return support
+
+    def read(self, draw: Draw, size: int = 400, training: bool = False, void_ignore: bool = False) -> Episode:
+        """Read the images and masks of a drawn episode.
+
+        size: the side S in pixels that images are resized to. training: resize the query's mask to S as well, and keep
+        no picture. void_ignore: keep the void pixels of the query's mask as 255, so that losses and metrics leave them
+        out; by default they count as background, as published. In a support mask, void is always background.
+        Raises `InputError` for files that are missing, broken or do not fit each other.
+        """
+        check_size(size)
+        picture, class_mask = self.read_pair(draw.query)
+        way_mask = np.zeros_like(class_mask)
+        for n, c in enumerate(draw.classes, start=1):
+            way_mask[class_mask == c] = n
+        if void_ignore:
+            way_mask[class_mask == VOID] = VOID
+        pairs = [
+            self._read_support(image, c, size)
+            for c, images in zip(draw.classes, draw.support, strict=True)
+            for image in images
+        ]
+        way, shot = len(draw.classes), len(draw.support[0])
+        return Episode(
+            draw=draw,
+            class_names=[self.class_names[c] for c in draw.classes],
+            query=to_tensor(picture, size),
+            supports=torch.stack([image for image, _ in pairs]).unflatten(0, (way, shot)),
+            masks=torch.stack([mask for _, mask in pairs]).unflatten(0, (way, shot)),
+            query_mask=torch.from_numpy(resize_nearest(way_mask, size) if training else way_mask),
+            presence=torch.tensor([bool((class_mask == c).any()) for c in draw.classes]),
+            classes=torch.tensor(draw.classes),
+            size=class_mask.shape,
+            picture=None if training else np.asarray(picture),
+        )
+
+    def read_pair(self, image: str) -> tuple[Image.Image, np.ndarray]:
+        """An RGB picture and its class-id mask (H, W) uint8; raises `InputError` if either is missing or unfit."""
+        image_path, mask_path = self.image_path(image), self.mask_path(image)
+        mask = read_mask(mask_path, len(self.class_names))
+        picture = read_image(image_path, stored=mask.shape)
+        if mask.shape != (picture.height, picture.width):
+            raise InputError(
+                f"{mask_path} is {mask.shape[1]} x {mask.shape[0]} pixels, its picture {image_path.name} "
+                f"{picture.width} x {picture.height}; make the mask of the same size."
+            )
+        return picture, mask
+
+    def _read_support(self, image: str, class_id: int, size: int) -> tuple[Tensor, Tensor]:
+        """A support image (3, S, S) and its binary mask (S, S) of one class."""
+        picture, class_mask = self.read_pair(image)
+        inside = resize_nearest(class_mask, size) == class_id
+        return to_tensor(picture, size), torch.from_numpy(inside.astype(np.float32))
+
+    def _listed_images(self, class_id: int) -> list[str]:
+        """The images of a class; raises `InputError` if the lists have none."""
+        if not self.images_of[class_id]:
+            where = self.lists / self.split
+            raise InputError(
+                f"Class {class_id} ({self.class_names[class_id]}) has no image in {where}; complete the lists."
+            )
+        return self.images_of[class_id]
+
+    # Lists ------------------------------------------------------------------------------------------------------------
+
     @property
     def source(self) -> str:
         """Where the lists are from: "as given", or "derived, not the published lists"."""
-        return "derived, not the published lists" if (self.lists / DERIVED).is_file() else GIVEN
+        return "derived, not the published lists" if (self.lists / DERIVED).is_file() else PUBLISHED
 
-    # Lists ------------------------------------------------------------------------------------------------------------
+    def list_path(self, fold: int) -> Path:
+        """The list file of a fold; raises `InputError` if it is not there."""
+        path = self.lists / self.split / f"fold{fold}.{'txt' if self.name == 'pascal' else 'pkl'}"
+        if not path.is_file():
+            raise InputError(f"The list {path} is missing; fetch or derive the lists of {self.name} again.")
+        return path
 
     def _find_lists(self, lists: str | Path | None) -> Path:
         base = self.root / "splits" if lists is None else Path(lists)
@@ -125,14 +238,7 @@ class Benchmark:
         )
         raise InputError(f"There are no lists of {self.name} under {base}; {remedy}.")
 
-    def list_path(self, fold: int) -> Path:
-        """The list file of a fold; raises `InputError` if it is not there."""
-        path = self.lists / self.split / f"fold{fold}.{'txt' if self.name == 'pascal' else 'pkl'}"
-        if not path.is_file():
-            raise InputError(f"The list {path} is missing; fetch or derive the lists of {self.name} again.")
-        return path
-
-    def _read_pascal(self) -> list[tuple[str, int]]:
+    def _read_pascal_lists(self) -> list[tuple[str, int]]:
         # A trn list holds the images of its own fold's classes: training reads those of the three other folds.
         folds = [self.fold] if self.split == "val" else [f for f in range(FOLDS) if f != self.fold]
         return [
@@ -141,7 +247,7 @@ class Benchmark:
             for entry in read_pascal_list(self.list_path(fold), fold_classes("pascal", fold, "val"))
         ]
 
-    def _read_coco(self) -> list[tuple[str, int]]:
+    def _read_coco_list(self) -> list[tuple[str, int]]:
         path = self.list_path(self.fold)
         images_of = read_coco_list(path)
         extra = sorted(c for c, images in images_of.items() if images and c not in self.class_ids)
@@ -149,14 +255,14 @@ class Benchmark:
             raise InputError(f"{path} lists images of class {extra[0]}, not one of fold {self.fold}; fetch it again.")
         return [(image, c) for c in self.class_ids for image in images_of.get(c, [])]
 
-    # Names ------------------------------------------------------------------------------------------------------------
+    # Files ------------------------------------------------------------------------------------------------------------
 
     @cached_property
     def class_names(self) -> dict[int, str]:
-        """{class id: name} of all classes.
+        """{class id: name} of all classes of the benchmark.
 
-        A root whose classes are not the benchmark's own says so in `VOC2012/classes.txt` or `COCO2014/classes.txt`, a
-        name a line.
+        If the classes of a root are not the benchmark's own, `VOC2012/classes.txt` or `COCO2014/classes.txt` names
+        them, one name a line.
         """
         names = PASCAL_NAMES if self.name == "pascal" else COCO_NAMES
         own = self.root / self.folder / "classes.txt"
@@ -166,19 +272,17 @@ class Benchmark:
             raise InputError(f"{own} names {len(names)} classes; give {CLASSES[self.name]}, a name a line.")
         return dict(enumerate(names, start=1))
 
-    # Files ------------------------------------------------------------------------------------------------------------
-
     def image_path(self, image: str) -> Path:
-        """Where an image lies."""
+        """The file of an image."""
         return self.root / self.folder / (f"JPEGImages/{image}.jpg" if self.name == "pascal" else image)
 
     def mask_path(self, image: str) -> Path:
-        """Where the class-id mask of an image lies."""
+        """The file of an image's class-id mask."""
         home = "SegmentationClassAug" if self.name == "pascal" else "annotations"
         return self.root / self.folder / home / f"{image.removesuffix('.jpg')}.png"
 
     def check_layout(self) -> None:
-        """Raise `InputError` if the folders of images and masks are not where they belong: cheap, before a long run."""
+        """Raise `InputError` if the folders of images and masks are missing: a cheap check before a long run."""
         nested = next(self.root.glob(f"*/{self.folder}"), None)
         if not (self.root / self.folder).is_dir() and nested is not None:
             raise InputError(f"{nested} lies one folder too deep; give {nested.parent} as the data path or move it up.")
@@ -188,14 +292,14 @@ class Benchmark:
                 raise InputError(f"The folder {path} of {what} is missing; {self.remedy(path)}.")
 
     def check_files(self, images: Iterable[str]) -> None:
-        """Raise `InputError` if one of these images or its mask is not there: cheap, before a long run."""
-        gone = self.missing(images)
+        """Raise `InputError` if one of these images or its mask is missing: a cheap check before a long run."""
+        gone = self.find_missing(images)
         if gone:
             others = f" and {len(gone) - 1:,} other files are" if len(gone) > 1 else " is"
             raise InputError(f"{gone[0]}{others} missing, which the lists name; {self.remedy(gone[0].parent)}.")
 
-    def missing(self, images: Iterable[str]) -> list[Path]:
-        """The files of these images, pictures and masks, that are not there. Each folder is read once."""
+    def find_missing(self, images: Iterable[str]) -> list[Path]:
+        """The image and mask files of these images that are not there. Each folder is listed once."""
         there: dict[Path, set[str]] = {}
         gone = []
         for image in dict.fromkeys(images):
@@ -207,7 +311,7 @@ class Benchmark:
         return gone
 
     def remedy(self, folder: Path) -> str:
-        """What to do where a folder of images or masks is missing or not complete."""
+        """What to do about a folder of images or masks that is missing or incomplete: the end of a message."""
         if self.root.name == "tiny":
             return f"run `python -m ifsl.tiny --root {self.root}`"
         if folder.parent.name == "annotations":
@@ -216,88 +320,17 @@ class Benchmark:
         note = "SegmentationClass has too few masks and cannot take its place, " if short else ""
         return f"{note}run `python -m ifsl.download {self.name} --root {self.root}` or see data/README.md"
 
-    # Episodes: the two methods that let a reader write bench.draw(…); what they do is in episodes.py ------------------
 
-    def draw(self, index: int, way: int, shot: int) -> "Draw":
-        """The names of test episode `index`; see `ifsl.episodes.draw`."""
-        from .episodes import draw
-
-        return draw(self, index, way, shot)
-
-    def episode(self, index: int, way: int, shot: int, size: int = 400) -> "Episode":
-        """Test episode `index` as tensors; see `ifsl.episodes.read`."""
-        from .episodes import read
-
-        return read(self, self.draw(index, way, shot), size)
+def check_size(size: int) -> None:
+    """Raise `InputError` for a side that images cannot be resized to."""
+    if not is_int(size) or not 32 <= size <= 4096:
+        raise InputError(f"size is {shown(size)}; give the image side in pixels, 32…4096.")
 
 
-def read_pascal_list(path: Path, class_ids: list[int]) -> list[tuple[str, int]]:
-    """Lines such as `2007_000033__01` to (image, class id); raises `InputError` for a line that is none."""
-    entries = []
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        match = re.fullmatch(r"([\w\-.]+?)__(\d{1,3})", line.strip(), flags=re.ASCII)
-        if not line.strip():
-            continue
-        if match is None or int(match[2]) not in class_ids:
-            raise InputError(
-                f"{path}, line {number}: {line.strip()[:60]!r} is no `image__class` with a class of "
-                f"{class_ids[0]}…{class_ids[-1]}; fetch or derive the list again."
-            )
-        entries.append((match[1], int(match[2])))
-    if not entries:
-        raise InputError(f"{path} lists no image; fetch or derive the list again.")
-    return entries
+def _choose(stream: np.random.RandomState, items: list):
+    """One of `items`, the same as `stream.choice(items, 1, replace=False)[0]` would draw.
 
-
-def read_text(path: Path) -> str:
-    """A text file; raises `InputError` if it cannot be read or is no text."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as text ({error}); fetch or derive it again.") from error
-
-
-class PlainUnpickler(pickle._Unpickler):
-    """Reads dict, list, str and int. A pickle can name any function to call: this one looks up none.
-
-    It is Python's own reader, because the one in C clears as much memory as a file of 20 bytes asks for. Tuples are
-    refused: as keys, nested in themselves, they take for ever to be looked up.
+    `choice` without replacement takes the head of a permutation of the positions. Asking for a position rather than an
+    item spares NumPy copying a list of thousands of names.
     """
-
-    def refuse(self):
-        raise pickle.UnpicklingError("it holds a tuple or a set")
-
-    refused = pickle.TUPLE + pickle.TUPLE1 + pickle.TUPLE2 + pickle.TUPLE3 + pickle.FROZENSET
-    dispatch = pickle._Unpickler.dispatch | dict.fromkeys(refused, refuse)
-
-    def find_class(self, module: str, name: str):
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-
-    def persistent_load(self, pid):
-        raise pickle.UnpicklingError("it asks for an object outside the file")
-
-
-def read_coco_list(path: Path) -> dict[int, list[str]]:
-    """A pickle of {class 0…79: [path such as `val2014/COCO_val2014_000000429717.jpg`]} to {class id 1…80: [path]}.
-
-    Raises `InputError` for a file that holds anything besides that.
-    """
-    refusal = f"{path} is no list of COCO images ({{}}); fetch or derive it again, and do not trust where it came from."
-    try:
-        with open(path, "rb") as file:
-            held = PlainUnpickler(file).load()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error}).") from error
-    except Exception as error:  # a broken pickle can fail in any way
-        raise InputError(refusal.format(str(error) or type(error).__name__)) from error
-    if not isinstance(held, dict):
-        raise InputError(refusal.format(f"it holds a {type(held).__name__}"))
-    for c, images in held.items():
-        if type(c) is not int or not 0 <= c < CLASSES["coco"] or not isinstance(images, list):
-            raise InputError(refusal.format(f"entry {shown(c)}"))
-        for image in images:
-            if not isinstance(image, str) or not re.fullmatch(r"(train|val)2014/COCO_\w+\.jpg", image, flags=re.ASCII):
-                raise InputError(refusal.format(f"path {shown(image)}"))
-    if not any(held.values()):
-        raise InputError(refusal.format("it lists no image"))
-    return {c + 1: images for c, images in held.items()}
+    return items[stream.choice(len(items), 1, replace=False)[0]]

@@ -1,4 +1,4 @@
-"""Fetching a file over a network that breaks off, and reading an archive that is not trusted (chapter 13)."""
+"""Fetching a file over a network that may fail, and unpacking an archive that is not trusted (chapter 13)."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 from urllib.error import HTTPError, URLError
@@ -25,13 +26,23 @@ from urllib.request import Request, urlopen
 from tqdm.auto import tqdm
 
 from ..errors import InputError
+from .files import write_whole
 
 CHUNK = 1 << 20  # bytes read at a time
 TIMEOUT = 60  # seconds that a server may be silent
-TRIES = 5  # in a row that bring no byte
-PAUSE = 2.0  # seconds before the second try, twice as long before each one after it
+TRIES = 5  # that may bring no byte, one after the other
+PAUSE = 2.0  # seconds before the second try; doubled before each further one
 AGAIN = "run the same command again to go on"
-DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT}
+DISK = {  # errors of the disk rather than of the network
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOENT,
+}
 
 
 @dataclass(frozen=True)
@@ -44,7 +55,7 @@ class Remote:
     digest: str
 
     def url(self, mirror: str | None = None) -> str:
-        """Its address; `mirror` takes the place of `base`. Raises `InputError` if that is no address."""
+        """Its address, with `mirror` in place of `base` if given. Raises `InputError` if that is no address."""
         if mirror is not None and (urlsplit(mirror).scheme not in ("http", "https") or not urlsplit(mirror).netloc):
             raise InputError(f"--mirror is {mirror!r}; give an address that begins with http:// or https://.")
         return f"{(mirror or self.base).rstrip('/')}/{quote(self.name)}"
@@ -54,15 +65,15 @@ class Remote:
 
 
 def fetch(remote: Remote, path: Path, mirror: str | None = None) -> Path:
-    """Bring `remote` to `path`, unless it is there already; returns `path`.
+    """Download `remote` to `path`, unless it is there already; returns `path`.
 
-    It grows as `<path>.part`, goes on there after a break or in a later run, and takes its name when size and digest
-    are right. Raises `InputError` for a server that cannot be reached or offers another file, for a file of another
-    content at `path`, and for a disk that is full.
+    The file grows as `<path>.part`, continues from there after an interruption or in a later run, and gets its name
+    when size and digest are right. Raises `InputError` for a server that cannot be reached or offers another file, for
+    another file at `path`, and for a full disk.
     """
     url = remote.url(mirror)
     if path.exists():
-        if path.stat().st_size != remote.size or digest(path, remote) != remote.digest:
+        if path.stat().st_size != remote.size or compute_digest(path, remote) != remote.digest:
             raise InputError(f"{path} is there but is not the file of {url}; move it away and run this again.")
         return path
     part = path.with_name(f"{path.name}.part")
@@ -73,8 +84,8 @@ def fetch(remote: Remote, path: Path, mirror: str | None = None) -> Path:
         raise InputError(f"{part} cannot be written ({error.strerror}); give --root a folder that can.") from error
     if part.stat().st_size > remote.size:
         part.unlink()
-    _complete(remote, url, part)
-    found = digest(part, remote)
+    _fill(remote, url, part)
+    found = compute_digest(part, remote)
     if found != remote.digest:
         part.unlink()
         raise InputError(
@@ -85,11 +96,11 @@ def fetch(remote: Remote, path: Path, mirror: str | None = None) -> Path:
     return path
 
 
-def _complete(remote: Remote, url: str, part: Path) -> None:
-    """Let `part` grow to its full size, however often the server breaks off."""
+def _fill(remote: Remote, url: str, part: Path) -> None:
+    """Download until `part` has its full size, however often the connection breaks."""
     fruitless, reached = 0, False
     with tqdm(total=remote.size, desc=remote.name, unit="B", unit_scale=True, leave=False) as bar:
-        while (have := _size(part)) < remote.size:
+        while (have := _count_bytes(part)) < remote.size:
             trouble = "it breaks off"
             try:
                 _receive(remote, url, part, bar)
@@ -106,9 +117,9 @@ def _complete(remote: Remote, url: str, part: Path) -> None:
                 if isinstance(error, URLError) and not reached:  # no such host, no network: nothing to wait for
                     fruitless = TRIES
                 trouble = str(getattr(error, "reason", error)) or type(error).__name__
-            fruitless = 0 if _size(part) > have else fruitless + 1
+            fruitless = 0 if _count_bytes(part) > have else fruitless + 1
             if fruitless >= TRIES:
-                kept = f"; {_size(part):,} bytes are kept, {AGAIN}" if _size(part) else ""
+                kept = f"; {_count_bytes(part):,} bytes are kept, {AGAIN}" if _count_bytes(part) else ""
                 if not kept:
                     part.unlink(missing_ok=True)
                 raise InputError(
@@ -120,8 +131,8 @@ def _complete(remote: Remote, url: str, part: Path) -> None:
 
 
 def _receive(remote: Remote, url: str, part: Path, bar: tqdm) -> None:
-    """One request: append to `part` what comes, until it is full or the server breaks off."""
-    have = _size(part)
+    """One request: append what arrives to `part`, until it is complete or the connection breaks."""
+    have = _count_bytes(part)
     headers = {"User-Agent": "ifsl", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
@@ -147,18 +158,20 @@ def _receive(remote: Remote, url: str, part: Path, bar: tqdm) -> None:
 
 
 def _refuse(remote: Remote, url: str, part: Path, offer: str) -> None:
+    """Delete `part` and raise `InputError`, because the server offers something else."""
     part.unlink(missing_ok=True)
     raise InputError(
         f"{url} offers {offer} instead of {remote.size:,} bytes: that is not the file; give --mirror another address."
     )
 
 
-def _size(path: Path) -> int:
+def _count_bytes(path: Path) -> int:
+    """The size of a file, 0 if there is none."""
     return path.stat().st_size if path.exists() else 0
 
 
-def digest(path: Path, remote: Remote) -> str:
-    """The digest of a file, of the kind that `remote` has, such as "sha256:…"; large ones under a progress bar."""
+def compute_digest(path: Path, remote: Remote) -> str:
+    """The digest of a file, of the kind that `remote` has, such as "sha256:…". A large file gets a progress bar."""
     kind = remote.digest.partition(":")[0]
     total = hashlib.new(kind, usedforsecurity=False)
     small = remote.size < 100 * CHUNK
@@ -174,7 +187,7 @@ def digest(path: Path, remote: Remote) -> str:
     return f"{kind}:{total.hexdigest()}"
 
 
-# Reading an archive ---------------------------------------------------------------------------------------------------
+# Unpacking an archive -------------------------------------------------------------------------------------------------
 
 
 def unpack(
@@ -184,21 +197,22 @@ def unpack(
     count: int,
     most: int,
     suffix: str = "",
-    write: Callable[[BinaryIO, Path], None] | None = None,
+    convert: Callable[[BinaryIO, str], bytes] | None = None,
 ) -> None:
     """Write the members of a .tar, .tgz or .zip whose names match the expression `wanted` into `folder`.
 
-    Each is named by what group 1 of `wanted` matched, and `suffix`: the archive does not decide where files go. count:
-    how many there are; most: bytes that they may have in all; write: makes a file of a member (default: a copy). Files
-    that are there already are kept; each appears under its name only when it is whole. Raises `InputError` for an
-    archive that is broken, asks to write outside its folder, or holds fewer or larger files, and for a full disk.
+    A file is named by group 1 of `wanted` and `suffix`, so the archive does not decide where files go. count: how many
+    members there should be. most: how many bytes they may have in total. convert: makes the content of a file from the
+    opened member and the name of the file (default: the member is copied).
+    Files that exist are kept; a new one appears under its name only when it is complete. Raises `InputError` for an
+    archive that is broken, that asks to write outside its folder, or that has fewer or larger files, and for a full
+    disk.
     """
     found = total = 0
-    write = write or _copy
     broken = (tarfile.TarError, zipfile.BadZipFile, zlib.error, gzip.BadGzipFile, EOFError, NotImplementedError)
     try:
         with tqdm(total=count, desc=f"unpacking {archive.name}", unit="file", leave=False) as bar:
-            for name, size, file in _members(archive):
+            for name, size, file in _open_members(archive):
                 if not (match := re.fullmatch(wanted, name)):
                     continue
                 found, total = found + 1, total + size
@@ -207,9 +221,8 @@ def unpack(
                 target = folder / f"{match[1]}{suffix}"
                 if not target.exists():
                     target.parent.mkdir(parents=True, exist_ok=True)
-                    part = target.with_name(f"{target.name}.part")
-                    write(file, part)
-                    os.replace(part, target)
+                    copy = partial(shutil.copyfileobj, file, length=CHUNK)
+                    write_whole(target, convert(file, target.name) if convert else copy, sync=False)
                 bar.update()
     except broken as error:
         raise InputError(f"{archive} is a broken archive ({error}); delete it and run this again.") from error
@@ -219,10 +232,10 @@ def unpack(
         raise InputError(f"{archive} holds {found} of the {count} files that it should; delete it and run this again.")
 
 
-def _members(archive: Path) -> Iterator[tuple[str, int, BinaryIO]]:
-    """(name, bytes, the opened member) of each plain file, in the archive's order; links and devices are passed over.
+def _open_members(archive: Path) -> Iterator[tuple[str, int, BinaryIO]]:
+    """Yield (name, bytes, opened member) for each plain file, in the archive's order; links and devices are skipped.
 
-    Raises `InputError` at a name that lies outside the archive's folder: no data set has such a member.
+    Raises `InputError` at a name outside the archive's folder: no data set has such a member.
     """
     if archive.suffix == ".zip":
         with zipfile.ZipFile(archive) as zipped:
@@ -240,6 +253,7 @@ def _members(archive: Path) -> Iterator[tuple[str, int, BinaryIO]]:
 
 
 def _check_name(name: str, archive: Path) -> None:
+    """Raise `InputError` for a member whose name leads outside the folder that the archive is unpacked to."""
     name = name.replace("\\", "/")
     if name.startswith("/") or re.match(r"[A-Za-z]:", name) or ".." in PurePosixPath(name).parts:
         raise InputError(
@@ -247,13 +261,8 @@ def _check_name(name: str, archive: Path) -> None:
         )
 
 
-def _copy(file: BinaryIO, target: Path) -> None:
-    with open(target, "wb") as out:
-        shutil.copyfileobj(file, out, CHUNK)
-
-
 def settle(part: Path, folder: Path) -> None:
-    """Give what was unpacked into `part` its place: `folder` appears whole, or gets what it lacks."""
+    """Move what was unpacked into `part` to `folder`: it appears complete, or gets the files that it lacks."""
     try:
         if not folder.exists():
             os.rename(part, folder)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ..data.benchmarks import FOLDS, fold_classes
+from ..data.classes import FOLDS, fold_classes
 from ..errors import InputError
 from .scenes import COCO_SYMBOLS, PASCAL_SYMBOLS, Plan, coco_look, pascal_look, pascal_plans, scene_of, void_line
 from .stickers import Look, Scene, Symbol, background, cut_out, font_path, paint, paint_sticker, picture_of

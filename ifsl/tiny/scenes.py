@@ -26,8 +26,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..data.benchmarks import FOLDS, fold_classes
-from ..data.download import rasterise
+from ..data.classes import FOLDS, fold_classes
+from ..data.coco import rasterise
 from ..data.workers import spread
 from ..errors import InputError
 from .stickers import TEXTURES, Look, Scene, Symbol, arrange, paint
