@@ -1,5 +1,5 @@
-"""Draws the tiny benchmark: symbol stickers in the file layout of VOC 2012 and COCO 2014. Nobody needs to read this."""
+"""Makes the tiny benchmark: symbol stickers in the file layout of VOC 2012 and COCO 2014. Nobody needs to read this."""
 
-from .scenes import draw_tiny, ensure_tiny
+from .make import ensure_tiny, make_tiny
 
-__all__ = ["draw_tiny", "ensure_tiny"]
+__all__ = ["ensure_tiny", "make_tiny"]

@@ -1,7 +1,17 @@
-"""`python -m ifsl.tiny`"""
+"""`python -m ifsl.tiny`: make the tiny benchmark."""
 
 import sys
 
-from .scenes import main
+from ..__main__ import Parser, run_command
+from . import commands
 
-sys.exit(main())
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = Parser(prog="python -m ifsl.tiny", description="Make the tiny benchmark.")
+    commands.add_arguments(parser)
+    return run_command(parser, commands.run, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -3,111 +3,49 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ..data.classes import FOLDS, fold_classes
+from ..data.files import write_whole
 from ..errors import InputError
-from .scenes import COCO_SYMBOLS, PASCAL_SYMBOLS, Plan, coco_look, pascal_look, pascal_plans, scene_of, void_line
-from .stickers import Look, Scene, Symbol, background, cut_out, font_path, paint, paint_sticker, picture_of
+from .scenes import Plan, arrange_plan, find_void_line, paint_pascal_scene, plan_pascal
+from .stickers import Look, Scene, Symbol, cut_out, find_font, paint_background, paint_sticker, to_pixels
+from .symbols import COCO_SYMBOLS, PASCAL_SYMBOLS, choose_coco_look, choose_pascal_look
 
 WIDTH = 1500  # of the page, pixels
 MARGIN = 36
-FOLD_LABEL = 58  # room for "fold 0" left of a row
+FOLD_LABEL = 58  # space for "fold 0" to the left of a row
 GAP = 10
 PASCAL_TILE, COCO_TILE = 118, 59
 CAPTION = 20
 PAPER, INK, PALE = (252, 251, 248), (45, 48, 56), (120, 124, 134)
-WAYS = ((230, 159, 0), (86, 180, 233), (0, 158, 115))  # Okabe and Ito, as everywhere in the course
-SHOWN = 2, 4  # columns and rows of pictures
-COLOURS = 256  # of the file: a palette keeps it small
+WAYS = ((230, 159, 0), (86, 180, 233), (0, 158, 115))  # Okabe and Ito, as in all plots of the course
+COLUMNS, ROWS = 2, 4  # of pictures
+COLOURS = 256  # in the file: a palette keeps it small
 
 
-def _type(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(str(font_path(bold)), size)
+def write_sheet(file: str | Path, seed: int = 0) -> Path:
+    """Write the page to a PNG file; raises `InputError` if it cannot be written."""
+    file = Path(file)
+    if file.suffix.lower() != ".png":
+        raise InputError(f"{file} is no name of a PNG file; give --sheet a name that ends in .png.")
+    page = make_sheet(seed)
+    page = page.quantize(palette=_choose_palette(page), dither=Image.Dither.FLOYDSTEINBERG)
+    try:
+        write_whole(file, partial(page.save, format="PNG", optimize=True))
+    except OSError as error:
+        raise InputError(f"{file} cannot be written ({error.strerror}); give --sheet another name.") from error
+    return file
 
 
-def _rounded(shape: tuple[int, int], radius: int) -> Image.Image:
-    """A mask with round corners, smooth because it is drawn four times as large."""
-    width, height = shape
-    large = Image.new("L", (4 * width, 4 * height))
-    ImageDraw.Draw(large).rounded_rectangle((0, 0, 4 * width - 1, 4 * height - 1), 4 * radius, fill=255)
-    return large.resize(shape, Image.Resampling.LANCZOS)
-
-
-def _paste(page: Image.Image, picture: Image.Image, at: tuple[int, int], radius: int) -> None:
-    page.paste(picture, at, _rounded(picture.size, radius))
-
-
-def class_tile(symbol: Symbol, look: Look, side: int, seed: int) -> Image.Image:
-    """One class on its own: a square picture of `side` pixels."""
-    large = 3 * side  # then made smaller, which is smoother
-    r = np.random.RandomState((seed, symbol.code))
-    sticker = cut_out(symbol, (large, large), 0.70 * large, (large / 2, large / 2), r, turn=14)
-    canvas = background((large, large), r, evening=0)
-    paint_sticker(canvas, sticker, look, (-math.sqrt(0.5), -math.sqrt(0.5)), r)
-    return Image.fromarray(picture_of(canvas)).resize((side, side), Image.Resampling.LANCZOS)
-
-
-def overlay(picture: np.ndarray, scene: Scene) -> np.ndarray:
-    """The picture (H, W, 3) in grey, each sticker in the colour of its way, the void line white."""
-    grey = picture.mean(2, keepdims=True)
-    out = np.repeat(0.3 * grey + 0.7 * 255, 3, axis=2)
-    for n, way in enumerate(WAYS, start=1):
-        out[scene.owner == n] = (0.3 * grey + 0.7 * np.array(way))[scene.owner == n]
-    out[void_line(scene.owner)] = 255
-    return out.astype(np.uint8)
-
-
-def _classes(page, top: int, name: str, symbols: tuple[Symbol, ...], look, tile: int, seed: int) -> int:
-    """A row of class tiles for each fold; returns where the next thing may begin."""
-    pen = ImageDraw.Draw(page)
-    text, small = _type(13, bold=True), _type(13 if tile > 80 else 10)
-    for fold in range(FOLDS):
-        y = top + fold * (tile + CAPTION + GAP)
-        pen.text((MARGIN, y + tile // 2), f"fold {fold}", font=text, fill=PALE, anchor="lm")
-        for column, c in enumerate(fold_classes(name, fold, "val")):
-            x = MARGIN + FOLD_LABEL + column * (tile + GAP)
-            _paste(page, class_tile(symbols[c - 1], look(c), tile, seed), (x, y), tile // 9)
-            pen.text((x + tile // 2, y + tile + 4), symbols[c - 1].name, font=small, fill=INK, anchor="ma")
-    return top + FOLDS * (tile + CAPTION + GAP)
-
-
-def _chosen(seed: int, count: int) -> list[Plan]:
-    """Plans of pictures that are wide and show two or three classes."""
-    plans = pascal_plans("val", 200, seed)
-    wide = [p for p in plans if 0.68 < p.shape[0] / p.shape[1] < 0.74 and len(p.class_ids) > 1]
-    return wide[:count]
-
-
-def _pictures(page: Image.Image, left: int, top: int, bottom: int, seed: int) -> None:
-    """Pictures beside their masks, in a grid between left, top and bottom."""
-    pen, text = ImageDraw.Draw(page), _type(13)
-    columns, rows = SHOWN
-    cell = (WIDTH - MARGIN - left - (columns - 1) * 2 * GAP) // columns
-    step = (bottom - top) // rows
-    high, wide = step - CAPTION - GAP, (cell - GAP // 2) // 2
-    for place, plan in enumerate(_chosen(seed, columns * rows)):
-        x, y = left + place % columns * (cell + 2 * GAP), top + place // columns * step
-        scene = scene_of(plan, PASCAL_SYMBOLS)
-        looks = {c: pascal_look(c) for c in plan.class_ids}
-        picture = paint(scene, looks, np.random.RandomState((*plan.key, 1)))
-        scale = min(wide / plan.shape[1], high / plan.shape[0])
-        size = round(plan.shape[1] * scale), round(plan.shape[0] * scale)
-        for side, image in enumerate((picture, overlay(picture, scene))):
-            small = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
-            _paste(page, small, (x + side * (size[0] + GAP // 2), y), 8)
-        for way, c in zip(WAYS, plan.class_ids, strict=False):
-            pen.ellipse((x + 2, y + size[1] + 6, x + 13, y + size[1] + 17), fill=way)
-            pen.text((x + 19, y + size[1] + 4), PASCAL_SYMBOLS[c - 1].name, font=text, fill=INK)
-            x += 34 + round(text.getlength(PASCAL_SYMBOLS[c - 1].name))
-
-
-def sheet(seed: int = 0) -> Image.Image:
+def make_sheet(seed: int = 0) -> Image.Image:
     """The page, WIDTH pixels wide."""
-    pascal_top, head = MARGIN + 34, _type(19, bold=True)
+    pascal_top, head = MARGIN + 34, _load_font(19, bold=True)
     pascal_bottom = pascal_top + FOLDS * (PASCAL_TILE + CAPTION + GAP)
     coco_top = pascal_bottom + 44
     page = Image.new("RGB", (WIDTH, coco_top + FOLDS * (COCO_TILE + CAPTION + GAP) + MARGIN // 2), PAPER)
@@ -116,14 +54,99 @@ def sheet(seed: int = 0) -> Image.Image:
     pen.text((MARGIN, MARGIN - 8), "20 classes in the layout of VOC 2012", font=head, fill=INK)
     pen.text((left, MARGIN - 8), "pictures and their masks", font=head, fill=INK)
     pen.text((MARGIN, pascal_bottom + 6), "80 classes in the layout of COCO 2014", font=head, fill=INK)
-    _classes(page, pascal_top, "pascal", PASCAL_SYMBOLS, pascal_look, PASCAL_TILE, seed)
-    _pictures(page, left, pascal_top, pascal_bottom, seed)
-    _classes(page, coco_top, "coco", COCO_SYMBOLS, coco_look, COCO_TILE, seed)
+    _paste_classes(page, pascal_top, "pascal", PASCAL_SYMBOLS, choose_pascal_look, PASCAL_TILE, seed)
+    _paste_pictures(page, left, pascal_top, pascal_bottom, seed)
+    _paste_classes(page, coco_top, "coco", COCO_SYMBOLS, choose_coco_look, COCO_TILE, seed)
     return page
 
 
-def _palette(page: Image.Image) -> Image.Image:
-    """A picture that holds the palette: median cut, then a few rounds of k-means (Pillow's own takes a minute)."""
+def _paste_classes(
+    page: Image.Image,
+    top: int,
+    name: str,
+    symbols: tuple[Symbol, ...],
+    choose_look: Callable[[int], Look],
+    tile: int,
+    seed: int,
+) -> None:
+    """Paste a row of class tiles for each fold, from `top` down."""
+    pen = ImageDraw.Draw(page)
+    text, small = _load_font(13, bold=True), _load_font(13 if tile > 80 else 10)
+    for fold in range(FOLDS):
+        y = top + fold * (tile + CAPTION + GAP)
+        pen.text((MARGIN, y + tile // 2), f"fold {fold}", font=text, fill=PALE, anchor="lm")
+        for column, c in enumerate(fold_classes(name, fold, "val")):
+            x = MARGIN + FOLD_LABEL + column * (tile + GAP)
+            _paste(page, _make_class_tile(symbols[c - 1], choose_look(c), tile, seed), (x, y), tile // 9)
+            pen.text((x + tile // 2, y + tile + 4), symbols[c - 1].name, font=small, fill=INK, anchor="ma")
+
+
+def _paste_pictures(page: Image.Image, left: int, top: int, bottom: int, seed: int) -> None:
+    """Paste pictures beside their masks, in a grid between left, top and bottom."""
+    pen, text = ImageDraw.Draw(page), _load_font(13)
+    cell = (WIDTH - MARGIN - left - (COLUMNS - 1) * 2 * GAP) // COLUMNS
+    step = (bottom - top) // ROWS
+    high, wide = step - CAPTION - GAP, (cell - GAP // 2) // 2
+    for place, plan in enumerate(_choose_plans(seed, COLUMNS * ROWS)):
+        x, y = left + place % COLUMNS * (cell + 2 * GAP), top + place // COLUMNS * step
+        scene = arrange_plan(plan, PASCAL_SYMBOLS)
+        picture = paint_pascal_scene(plan, scene)
+        scale = min(wide / plan.shape[1], high / plan.shape[0])
+        size = round(plan.shape[1] * scale), round(plan.shape[0] * scale)
+        for side, image in enumerate((picture, _tint_stickers(picture, scene))):
+            small = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
+            _paste(page, small, (x + side * (size[0] + GAP // 2), y), 8)
+        for way, c in zip(WAYS, plan.class_ids, strict=False):
+            pen.ellipse((x + 2, y + size[1] + 6, x + 13, y + size[1] + 17), fill=way)
+            pen.text((x + 19, y + size[1] + 4), PASCAL_SYMBOLS[c - 1].name, font=text, fill=INK)
+            x += 34 + round(text.getlength(PASCAL_SYMBOLS[c - 1].name))
+
+
+def _load_font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(str(find_font(bold)), size)
+
+
+def _make_rounded_mask(shape: tuple[int, int], radius: int) -> Image.Image:
+    """A mask (width, height) with round corners, smooth because it is made four times as large and shrunk."""
+    width, height = shape
+    large = Image.new("L", (4 * width, 4 * height))
+    ImageDraw.Draw(large).rounded_rectangle((0, 0, 4 * width - 1, 4 * height - 1), 4 * radius, fill=255)
+    return large.resize(shape, Image.Resampling.LANCZOS)
+
+
+def _paste(page: Image.Image, picture: Image.Image, at: tuple[int, int], radius: int) -> None:
+    page.paste(picture, at, _make_rounded_mask(picture.size, radius))
+
+
+def _make_class_tile(symbol: Symbol, look: Look, side: int, seed: int) -> Image.Image:
+    """One class on its own: a square picture of `side` pixels."""
+    large = 3 * side  # shrunk at the end, which makes it smooth
+    r = np.random.RandomState((seed, symbol.code))
+    sticker = cut_out(symbol, (large, large), 0.70 * large, (large / 2, large / 2), r, turn=14)
+    canvas = paint_background((large, large), r, evening=0)
+    paint_sticker(canvas, sticker, look, (-math.sqrt(0.5), -math.sqrt(0.5)), r)
+    return Image.fromarray(to_pixels(canvas)).resize((side, side), Image.Resampling.LANCZOS)
+
+
+def _tint_stickers(picture: np.ndarray, scene: Scene) -> np.ndarray:
+    """The picture (H, W, 3) in grey, each sticker in the colour of its way, the void line white."""
+    grey = picture.mean(2, keepdims=True)
+    out = np.repeat(0.3 * grey + 0.7 * 255, 3, axis=2)
+    for n, way in enumerate(WAYS, start=1):
+        out[scene.owner == n] = (0.3 * grey + 0.7 * np.array(way))[scene.owner == n]
+    out[find_void_line(scene.owner)] = 255
+    return out.astype(np.uint8)
+
+
+def _choose_plans(seed: int, count: int) -> list[Plan]:
+    """Plans of pictures that are wide and show two or three classes."""
+    plans = plan_pascal("val", 200, seed)
+    wide = [p for p in plans if 0.68 < p.shape[0] / p.shape[1] < 0.74 and len(p.class_ids) > 1]
+    return wide[:count]
+
+
+def _choose_palette(page: Image.Image) -> Image.Image:
+    """An image with the page's best palette: median cut, then a few rounds of k-means (Pillow's own takes a minute)."""
     start = page.quantize(COLOURS, method=Image.Quantize.MEDIANCUT)
     sample = np.asarray(page, np.float32).reshape(-1, 3)[::31]
     centres = np.array(start.getpalette()[: 3 * COLOURS], np.float32).reshape(-1, 3)
@@ -134,17 +157,3 @@ def _palette(page: Image.Image) -> Image.Image:
         centres = np.where(members[:, None] > 0, sums / np.maximum(members, 1)[:, None], centres).astype(np.float32)
     start.putpalette(np.rint(centres).astype(np.uint8).tobytes())
     return start
-
-
-def write_sheet(file: str | Path, seed: int = 0) -> Path:
-    """Writes the page to a PNG file; raises `InputError` where that cannot be done."""
-    file = Path(file)
-    if file.suffix.lower() != ".png":
-        raise InputError(f"{file} is no name of a PNG file; give --sheet a name that ends in .png.")
-    page = sheet(seed)
-    page = page.quantize(palette=_palette(page), dither=Image.Dither.FLOYDSTEINBERG)
-    try:
-        page.save(file, optimize=True)
-    except OSError as error:
-        raise InputError(f"{file} cannot be written ({error.strerror}); give --sheet another name.") from error
-    return file

@@ -1,8 +1,8 @@
-"""Draws one picture of the tiny benchmark: textured, glossy symbol stickers on soft clouds, and the mask of each.
+"""Paints one picture of the tiny benchmark: textured, glossy symbol stickers on soft clouds, and the mask of each.
 
 Geometry and paint are kept apart. Geometry (which pixels belong to which sticker) uses whole numbers only, from the
-font's outlines to the counted sub-pixels, and NumPy's frozen legacy random stream, so a seed gives the same masks on
-every machine. Paint (colours, light, clouds) is only for the eye and may differ in the last bit of a pixel.
+font's outlines to the counted sub-pixels, and NumPy's legacy random stream, which never changes. So a seed gives the
+same masks on every machine. Paint (colours, light, clouds) may differ in the last bit of a pixel.
 
 Letters: H W picture height and width, P points of an outline.
 """
@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-# Geometry. Lengths called "side" are in units of the picture's shorter side.
-# Longer side of a symbol, least and most, by how many stickers the picture has.
+# Geometry.
+# Longer side of a symbol, least and most, in units of the picture's shorter side, by the number of stickers.
 SIDE = {1: (0.62, 0.86), 2: (0.50, 0.68), 3: (0.42, 0.56), 4: (0.36, 0.46)}
 TURN = 40  # largest turn either way, degrees
 SHEAR = 0.22  # largest slant either way
@@ -30,15 +30,23 @@ LEAST_AREA = 0.02  # least share of the picture that each sticker shows
 OVERLAP_TRIES = 3  # places tried for each sticker, the one with least overlap is taken: fewer gives more overlap
 
 # Paint.
-HUE_SPREAD = 0.03  # an instance's hue lies this near its class's hue, in turns
+HUE_SPREAD = 0.03  # largest distance of an instance's hue from its class's hue, in turns
 TEXTURES = ("plain", "stripes", "checks", "dots", "clouds")
 EVENING = 0.2  # share of dark backgrounds
-CLUTTER = (2, 7)  # least and (excluded) most small things behind the stickers that belong to no class
+CLUTTER = (2, 7)  # least and (excluded) most small shapes behind the stickers that belong to no class
 
-CELLS = 4  # sub-pixels a pixel is cut into, each way
-UNIT = 16  # outline coordinates are whole 1/UNIT of a sub-pixel
-CURVE = 8  # straight pieces that stand for one curve of an outline
+CELLS = 4  # sub-pixels that a pixel is cut into, in each direction
+UNIT = 16  # coordinates of outlines are whole multiples of 1/UNIT of a sub-pixel
+CURVE = 8  # straight pieces that replace one curve of an outline
 FONT_SCALE = 128  # flattened outlines are whole multiples of 1/128 font unit
+LAB_TO_CONE = ((0.3963377774, 0.2158037573), (-0.1055613458, -0.0638541728), (-0.0894841775, -1.2914855480))
+CONE_TO_RGB = np.array(
+    [
+        [4.0767416621, -3.3077115913, 0.2309699292],
+        [-1.2684380046, 2.6097574011, -0.3413193965],
+        [-0.0041960863, -0.7034186147, 1.7076147010],
+    ]
+)
 CLUTTER_CODES = (0x25CF, 0x25B2, 0x25A0, 0x2B1F, 0x25C6, 0x271A, 0x2716, 0x25C9, 0x25B6, 0x2B22)
 
 
@@ -46,8 +54,8 @@ CLUTTER_CODES = (0x25CF, 0x25B2, 0x25A0, 0x2B1F, 0x25C6, 0x271A, 0x2716, 0x25C9,
 class Symbol:
     """A symbol of DejaVu Sans: its name, code point, and how its outline is cut out.
 
-    cut: "ink" keeps the glyph, holes show what is behind; "line" fills an outlined glyph and draws its lines in a
-    dark tone; "hole" fills a solid glyph and draws its holes in a dark tone.
+    cut: "ink" keeps the glyph, so its holes show what is behind; "line" fills an outlined glyph and paints its lines in
+    a dark tone; "hole" fills a solid glyph and paints its holes in a dark tone.
     """
 
     name: str
@@ -66,7 +74,7 @@ class Look:
 
 @dataclass
 class Sticker:
-    """One symbol put down: its class id, and coverage in sub-pixels, 0 to CELLS**2, as (H, W) uint8."""
+    """One symbol in its place: its class id, and its coverage in sub-pixels, 0 to CELLS**2, as (H, W) uint8."""
 
     class_id: int
     cover: np.ndarray  # the whole sticker with its border
@@ -78,18 +86,18 @@ class Sticker:
 
 @dataclass
 class Scene:
-    """Stickers from the back to the front; which one each pixel shows is `owner` (H, W) uint8, 0 none, n the n-th."""
+    """Stickers from the back to the front, and `owner` (H, W) uint8: which one each pixel shows, 0 none, n the n-th."""
 
     shape: tuple[int, int]
     stickers: list[Sticker]
     owner: np.ndarray
 
 
-# ---------------------------------------------------------------------------------------------------- geometry
+# Geometry -------------------------------------------------------------------------------------------------------------
 
 
-def font_path(bold: bool = False) -> Path:
-    """The DejaVu Sans that comes with matplotlib (which is found here, not imported)."""
+def find_font(bold: bool = False) -> Path:
+    """The file of the DejaVu Sans that comes with matplotlib (without importing matplotlib)."""
     package = importlib.util.find_spec("matplotlib").submodule_search_locations[0]
     return Path(package) / "mpl-data" / "fonts" / "ttf" / f"DejaVuSans{'-Bold' * bold}.ttf"
 
@@ -98,12 +106,12 @@ def font_path(bold: bool = False) -> Path:
 def _font():
     from fontTools.ttLib import TTFont
 
-    return TTFont(font_path())
+    return TTFont(find_font())
 
 
 @functools.cache
-def outline(code: int) -> tuple[np.ndarray, ...]:
-    """Closed contours of a glyph: each (P, 2) int64, x right and y down, 1/FONT_SCALE font unit, centred on 0."""
+def trace_outline(code: int) -> tuple[np.ndarray, ...]:
+    """Closed contours of a glyph: each (P, 2) int64, x right and y down, in 1/FONT_SCALE font unit, centred on 0."""
     from fontTools.pens.basePen import BasePen
 
     contours: list[list[tuple[float, float]]] = []
@@ -117,7 +125,7 @@ def outline(code: int) -> tuple[np.ndarray, ...]:
 
         def _qCurveToOne(self, control, end):
             (x0, y0), (x1, y1), (x2, y2) = contours[-1][-1], control, end
-            for k in range(1, CURVE + 1):  # exact: all of it are multiples of 1/128
+            for k in range(1, CURVE + 1):  # exact: all values are multiples of 1/128
                 a, b, c = (CURVE - k) ** 2, 2 * k * (CURVE - k), k * k
                 contours[-1].append(((a * x0 + b * x1 + c * x2) / CURVE**2, (a * y0 + b * y1 + c * y2) / CURVE**2))
 
@@ -129,11 +137,11 @@ def outline(code: int) -> tuple[np.ndarray, ...]:
     return tuple(p - centre for p in points)
 
 
-def winding(contours: list[np.ndarray], height: int, width: int) -> np.ndarray:
-    """How often the contours run round the centre of each cell of a (height, width) grid: exact, int8.
+def count_windings(contours: list[np.ndarray], height: int, width: int) -> np.ndarray:
+    """How often the contours run round the centre of each cell of a grid: (height, width) int8, exact.
 
-    contours: each (P, 2) int64 (x, y) in 1/UNIT of a cell. Every edge adds +-1 to the cells right of where it crosses
-    a row's centre line; the running sum along the row is the winding number.
+    contours: each (P, 2) int64 (x, y) in 1/UNIT of a cell. Every edge adds +-1 to the cells to the right of where it
+    crosses a row's centre line; the running sum along the row is the winding number.
     """
     start = np.concatenate(contours)
     end = np.concatenate([np.roll(c, -1, axis=0) for c in contours])
@@ -154,7 +162,7 @@ def winding(contours: list[np.ndarray], height: int, width: int) -> np.ndarray:
     return np.cumsum(steps[:, :width], axis=1, dtype=np.int8)
 
 
-def _count(cells: np.ndarray) -> np.ndarray:
+def _count_cells(cells: np.ndarray) -> np.ndarray:
     """(H*CELLS, W*CELLS) bool -> (H, W) uint8, the number of cells that are set in each pixel."""
     height, width = cells.shape[0] // CELLS, cells.shape[1] // CELLS
     rows = cells.view(np.uint8).reshape(height, CELLS, width * CELLS).sum(1, dtype=np.uint8)
@@ -174,55 +182,64 @@ def _grow(cover: np.ndarray, radius: int) -> np.ndarray:
 def cut_out(
     symbol: Symbol, shape: tuple[int, int], size: float, at: tuple[float, float], r, class_id: int = 0, turn: int = TURN
 ) -> Sticker:
-    """Cuts a symbol out at a random turn, slant and mirroring.
+    """Cut a symbol out at a random turn, slant and mirroring.
 
-    shape: (H, W) of the picture; size: longer side in pixels; at: (x, y) of the centre in pixels; r: RandomState;
-    turn: largest turn either way, degrees.
+    shape: (H, W) of the picture. size: longer side in pixels. at: (x, y) of the centre in pixels. r: RandomState.
+    turn: largest turn to either side, degrees.
     """
     height, width = shape
-    contours = outline(symbol.code)
-    every = np.concatenate(contours)
+    contours = trace_outline(symbol.code)
     degrees = int(r.randint(-turn, turn + 1))
     slant, wide, mirror = r.uniform(-SHEAR, SHEAR), 1 + r.uniform(-STRETCH, STRETCH), r.choice((-1, 1))
-    scale = size * CELLS * UNIT / float((every.max(0) - every.min(0)).max())
-    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    flip = mirror * wide  # turn @ [[flip, slant], [0, 1]], written out
-    turned = ((cos * flip, cos * slant - sin), (sin * flip, sin * slant + cos))
-    bits = 24  # the pose is rounded once, to whole 2**-24; from there on everything is whole numbers
-    pose = np.array([[round(v * scale * 2**bits) for v in row] for row in turned], np.int64)
-    shift = np.array([round(v * CELLS * UNIT) for v in at], np.int64)
-    posed = [((c[:, :1] * pose[:, 0] + c[:, 1:] * pose[:, 1]) >> bits) + shift for c in contours]
+    posed = _pose(contours, size, at, degrees, slant, mirror * wide)
 
-    grow = max(1, round(size * RIM))
-    span = np.concatenate(posed)
-    margin = grow + 1
-    x0, y0 = np.clip(span.min(0) // (CELLS * UNIT) - margin, 0, (width, height))
-    x1, y1 = np.clip(span.max(0) // (CELLS * UNIT) + 1 + margin, 0, (width, height))
+    rim = max(1, round(size * RIM))
+    points = np.concatenate(posed)
+    margin = rim + 1
+    x0, y0 = np.clip(points.min(0) // (CELLS * UNIT) - margin, 0, (width, height))
+    x1, y1 = np.clip(points.max(0) // (CELLS * UNIT) + 1 + margin, 0, (width, height))
     cover, body, lines = (np.zeros(shape, np.uint8) for _ in range(3))
     if x1 > x0 and y1 > y0:
         window = np.s_[y0:y1, x0:x1]
         posed = [c - np.array([x0, y0]) * CELLS * UNIT for c in posed]
         grid = (int(y1 - y0) * CELLS, int(x1 - x0) * CELLS)
-        ink = winding(posed, *grid) != 0
-        whole = ink if symbol.cut == "ink" else winding([_clockwise(c) for c in posed], *grid) != 0
-        body[window] = _count(whole)
-        cover[window] = _grow(body[window], grow)
+        ink = count_windings(posed, *grid) != 0
+        whole = ink if symbol.cut == "ink" else count_windings([_clockwise(c) for c in posed], *grid) != 0
+        body[window] = _count_cells(whole)
+        cover[window] = _grow(body[window], rim)
         if symbol.cut != "ink":
-            lines[window] = _count(ink if symbol.cut == "line" else whole & ~ink)
+            lines[window] = _count_cells(ink if symbol.cut == "line" else whole & ~ink)
     return Sticker(class_id, cover, body, lines, degrees, size)
 
 
+def _pose(
+    contours: tuple[np.ndarray, ...], size: float, at: tuple[float, float], degrees: int, slant: float, flip: float
+) -> list[np.ndarray]:
+    """Contours (P, 2) of a glyph, scaled, slanted, turned and moved to their place: in 1/UNIT of a sub-pixel.
+
+    size: longer side in pixels. at: (x, y) of the centre in pixels. flip: relative width, negative if mirrored.
+    """
+    every = np.concatenate(contours)
+    scale = size * CELLS * UNIT / float((every.max(0) - every.min(0)).max())
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    matrix = ((cos * flip, cos * slant - sin), (sin * flip, sin * slant + cos))  # turn @ [[flip, slant], [0, 1]]
+    bits = 24  # the matrix is rounded once, to multiples of 2**-24; from there on all numbers are whole
+    whole = np.array([[round(v * scale * 2**bits) for v in row] for row in matrix], np.int64)
+    shift = np.array([round(v * CELLS * UNIT) for v in at], np.int64)
+    return [((c[:, :1] * whole[:, 0] + c[:, 1:] * whole[:, 1]) >> bits) + shift for c in contours]
+
+
 def _clockwise(contour: np.ndarray) -> np.ndarray:
-    """The contour (P, 2), run so that its signed area is positive: a fill of several such is their union."""
+    """The contour (P, 2) in the direction of positive area: filling several such contours gives their union."""
     following = np.roll(contour, -1, axis=0)
     area = (contour[:, 0] * following[:, 1] - contour[:, 1] * following[:, 0]).sum()
     return contour if area >= 0 else contour[::-1]
 
 
 def arrange(shape: tuple[int, int], symbols: dict[int, Symbol], class_ids: list[int], r) -> Scene:
-    """Puts one sticker of each class down so that enough of every one is seen; redraws until that is so.
+    """Put one sticker of each class in a place, so that enough of every one is visible; tries until that is so.
 
-    shape: (H, W); symbols {class id: symbol}; r: RandomState.
+    shape: (H, W). symbols: {class id: symbol}. r: RandomState.
     """
     height, width = shape
     side = min(shape)
@@ -233,57 +250,46 @@ def arrange(shape: tuple[int, int], symbols: dict[int, Symbol], class_ids: list[
             size = side * r.uniform(*SIDE[len(class_ids)])
             half = 0.45 * size
             spots = [(r.uniform(half, width - half), r.uniform(half, height - half)) for _ in range(OVERLAP_TRIES)]
-            x, y = min(spots, key=lambda spot: sum(_closeness(spot, half, place) for place in places))
+            x, y = min(spots, key=lambda spot: sum(_measure_overlap(spot, half, place) for place in places))
             places.append((x, y, half))
             stickers.append(cut_out(symbols[class_id], shape, size, (x, y), r, class_id))
         owner = np.zeros(shape, np.uint8)
         for n, sticker in enumerate(stickers, 1):
             owner[sticker.cover >= CELLS**2 // 2] = n
         seen = np.bincount(owner.ravel(), minlength=len(stickers) + 1)[1:]
-        if all(_enough(s, sticker, shape) for s, sticker in zip(seen, stickers, strict=True)):
+        if all(_shows_enough(s, sticker, shape) for s, sticker in zip(seen, stickers, strict=True)):
             return Scene(shape, stickers, owner)
 
 
-def _closeness(spot: tuple[float, float], half: float, place: tuple[float, float, float]) -> float:
-    """How deep two squares of half sides reach into each other, 0 when apart, in pixels squared."""
+def _measure_overlap(spot: tuple[float, float], half: float, place: tuple[float, float, float]) -> float:
+    """The overlap of two squares, 0 if they are apart, in pixels squared.
+
+    One has the centre `spot` and half the side `half`; `place` is the (x, y, half the side) of the other.
+    """
     wide = half + place[2] - abs(spot[0] - place[0])
     high = half + place[2] - abs(spot[1] - place[1])
     return max(wide, 0.0) * max(high, 0.0)
 
 
-def _enough(seen: int, sticker: Sticker, shape: tuple[int, int]) -> bool:
+def _shows_enough(seen: int, sticker: Sticker, shape: tuple[int, int]) -> bool:
+    """Whether `seen` pixels are enough of a sticker, and enough of the picture."""
     own = np.count_nonzero(sticker.cover >= CELLS**2 // 2)
     return seen >= VISIBLE * own and seen >= LEAST_AREA * shape[0] * shape[1]
 
 
-# ------------------------------------------------------------------------------------------------------- paint
+# Paint ----------------------------------------------------------------------------------------------------------------
 
 
-def colour(light: float, chroma: float, hue: float) -> np.ndarray:
-    """OKLCH (light 0-1, chroma 0-0.3, hue in turns) -> sRGB (3, 1, 1) float32 0-1, chroma lowered until it fits.
+def convert_oklch(light: float, chroma: float, hue: float) -> np.ndarray:
+    """OKLCH (light 0-1, chroma 0-0.3, hue in turns) to sRGB (3, 1, 1) float32 0-1, with chroma lowered until it fits.
 
-    Equal steps of hue look about equally far apart in it, unlike in HSV. Source: B. Ottosson, "A perceptual color space
-    for image processing", 2020.
+    Unlike in HSV, equal steps of hue look about equally large. Source: B. Ottosson, "A perceptual color space for image
+    processing", 2020.
     """
     while True:
         a, b = chroma * math.cos(2 * math.pi * hue), chroma * math.sin(2 * math.pi * hue)
-        cone = np.array(
-            [
-                light + 0.3963377774 * a + 0.2158037573 * b,
-                light - 0.1055613458 * a - 0.0638541728 * b,
-                light - 0.0894841775 * a - 1.2914855480 * b,
-            ]
-        )
-        linear = (
-            np.array(
-                [
-                    [4.0767416621, -3.3077115913, 0.2309699292],
-                    [-1.2684380046, 2.6097574011, -0.3413193965],
-                    [-0.0041960863, -0.7034186147, 1.7076147010],
-                ]
-            )
-            @ cone**3
-        )
+        cone = np.array([light + at_a * a + at_b * b for at_a, at_b in LAB_TO_CONE])
+        linear = CONE_TO_RGB @ cone**3
         if (linear.min() >= -1e-3 and linear.max() <= 1.001) or chroma < 1e-3:
             linear = np.clip(linear, 0, 1)
             gamma = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
@@ -291,14 +297,18 @@ def colour(light: float, chroma: float, hue: float) -> np.ndarray:
         chroma *= 0.94
 
 
-def tones(hue: float, dark: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """First tone, second tone, and the dark tone of inner lines, for a class's hue: sRGB (3, 1, 1) each."""
+def choose_tones(hue: float, dark: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The first tone, the second tone and the dark tone of inner lines for a class's hue: sRGB (3, 1, 1) each."""
     light = 0.68 + 0.13 * math.cos(2 * math.pi * (hue - 0.29))  # yellow is light, blue and violet are deep
     second = light - 0.24 if dark else min(light + 0.22, 0.96)
-    return colour(light, 0.19, hue), colour(second, 0.13 if dark else 0.09, hue), colour(0.28, 0.07, hue)
+    return (
+        convert_oklch(light, 0.19, hue),
+        convert_oklch(second, 0.13 if dark else 0.09, hue),
+        convert_oklch(0.28, 0.07, hue),
+    )
 
 
-def clouds(shape: tuple[int, int], grain: float, r) -> np.ndarray:
+def make_clouds(shape: tuple[int, int], grain: float, r) -> np.ndarray:
     """Smooth noise (H, W) float32, 0-1, of two sizes of lumps, the larger `grain` pixels wide."""
     height, width = shape
     out = np.zeros(shape, np.float32)
@@ -310,12 +320,12 @@ def clouds(shape: tuple[int, int], grain: float, r) -> np.ndarray:
     return (out - low) / (high - low + 1e-6)
 
 
-def texture(kind: str, shape: tuple[int, int], degrees: float, period: float, r) -> np.ndarray:
-    """How much of the second tone each pixel takes: (H, W) float32, 0-1. period: pixels."""
+def make_texture(kind: str, shape: tuple[int, int], degrees: float, period: float, r) -> np.ndarray:
+    """How much of the second tone each pixel gets: (H, W) float32, 0-1. period: of the pattern, in pixels."""
     if kind == "plain":
-        return 0.12 * clouds(shape, 3 * period, r)
+        return 0.12 * make_clouds(shape, 3 * period, r)
     if kind == "clouds":
-        lumps = clouds(shape, 1.6 * period, r)
+        lumps = make_clouds(shape, 1.6 * period, r)
         return np.clip((lumps - 0.5) * 4 + 0.5, 0, 1)
     turn = math.radians(degrees)
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
@@ -330,13 +340,13 @@ def texture(kind: str, shape: tuple[int, int], degrees: float, period: float, r)
 
 
 def _blur(cover: np.ndarray, radius: float) -> np.ndarray:
-    """(H, W) float32 0-1, softened."""
+    """Soften a coverage: (H, W) float32 0-1, before and after."""
     picture = Image.fromarray((cover * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(radius))
     return np.asarray(picture, np.float32) / 255
 
 
 def _shift(cover: np.ndarray, down: float, right: float) -> np.ndarray:
-    """cover (H, W), moved by whole pixels; what comes in from outside is 0."""
+    """Move a coverage (H, W) by whole pixels; what comes in from outside is 0."""
     height, width = cover.shape
     dy, dx = round(down), round(right)
     out = np.zeros_like(cover)
@@ -347,31 +357,33 @@ def _shift(cover: np.ndarray, down: float, right: float) -> np.ndarray:
 
 
 def _mix(canvas: np.ndarray, other: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """canvas and other, each (3, H, W) or (3, 1, 1), mixed by share (H, W): 0 is all canvas."""
+    """Mix canvas and other, each (3, H, W) or (3, 1, 1), by share (H, W): 0 is all canvas."""
     return canvas + (other - canvas) * share
 
 
-def _window(sticker: Sticker, margin: int) -> tuple[slice, slice]:
-    """Rows and columns that a sticker and `margin` pixels round it take."""
+def _find_window(sticker: Sticker, margin: int) -> tuple[slice, slice]:
+    """The rows and columns that a sticker takes, with `margin` pixels round it."""
     spans = (np.flatnonzero(sticker.cover.any(axis)) for axis in (1, 0))
     rows, columns = (slice(max(span[0] - margin, 0), span[-1] + 1 + margin) for span in spans)
     return rows, columns
 
 
 def paint_sticker(canvas: np.ndarray, sticker: Sticker, look: Look, sun: tuple[float, float], r) -> None:
-    """Paints one sticker on canvas (3, H, W) in place. sun: (x, y), the unit vector towards the light."""
+    """Paint one sticker on canvas (3, H, W) in place. sun: (x, y), the unit vector towards the light."""
     size = sticker.size
-    window = _window(sticker, int(0.12 * size) + 4)
+    window = _find_window(sticker, int(0.12 * size) + 4)
     counts = (sticker.cover, sticker.body, sticker.lines)
     cover, body, lines = (count[window].astype(np.float32) / CELLS**2 for count in counts)
     below = canvas[:, *window]
-    first, second, dark = tones(look.hue + r.uniform(-HUE_SPREAD, HUE_SPREAD), look.dark)
+    first, second, dark = choose_tones(look.hue + r.uniform(-HUE_SPREAD, HUE_SPREAD), look.dark)
 
     shadow = _blur(_shift(cover, -sun[1] * 0.035 * size, -sun[0] * 0.035 * size), 0.03 * size)
     below[...] = _mix(below, 0.35 * below, 0.62 * shadow)
 
     period = 0.055 * size + 8
-    pattern = texture(look.texture, cover.shape, sticker.degrees + r.uniform(20, 70), period * r.uniform(0.9, 1.1), r)
+    pattern = make_texture(
+        look.texture, cover.shape, sticker.degrees + r.uniform(20, 70), period * r.uniform(0.9, 1.1), r
+    )
     face = _mix(first, second, pattern)
     face = _mix(face, dark, 0.85 * lines)
     border = first + (1 - first) * 0.78
@@ -388,18 +400,18 @@ def paint_sticker(canvas: np.ndarray, sticker: Sticker, look: Look, sun: tuple[f
     below[...] = _mix(below, face, cover)
 
 
-def background(shape: tuple[int, int], r, evening: float = EVENING) -> np.ndarray:
-    """Soft coloured clouds (3, H, W) float32, dark ones with the chance `evening`."""
+def paint_background(shape: tuple[int, int], r, evening: float = EVENING) -> np.ndarray:
+    """Soft coloured clouds (3, H, W) float32, dark ones with probability `evening`."""
     hue, dark = r.rand(), r.rand() < evening
     light, chroma = (0.48, 0.055) if dark else (0.86, 0.05)
     light += r.uniform(-0.06, 0.05)
-    low = colour(light - 0.07, chroma, hue + r.uniform(-0.12, 0.12))
-    high = colour(min(light + 0.10, 0.97), chroma * 0.6, hue)
-    return _mix(low, high, clouds(shape, 0.4 * min(shape), r))
+    low = convert_oklch(light - 0.07, chroma, hue + r.uniform(-0.12, 0.12))
+    high = convert_oklch(min(light + 0.10, 0.97), chroma * 0.6, hue)
+    return _mix(low, high, make_clouds(shape, 0.4 * min(shape), r))
 
 
 def paint_clutter(canvas: np.ndarray, sun: tuple[float, float], r) -> None:
-    """Small pale shapes that belong to no class, on canvas (3, H, W) in place."""
+    """Paint small pale shapes that belong to no class on canvas (3, H, W) in place."""
     height, width = canvas.shape[1:]
     for _ in range(r.randint(*CLUTTER)):
         symbol = Symbol("clutter", int(r.choice(CLUTTER_CODES)))
@@ -407,19 +419,19 @@ def paint_clutter(canvas: np.ndarray, sun: tuple[float, float], r) -> None:
         sticker = cut_out(symbol, (height, width), size, (r.uniform(0, width), r.uniform(0, height)), r)
         if not sticker.cover.any():
             continue
-        window = _window(sticker, 8)
+        window = _find_window(sticker, 8)
         cover = sticker.cover[window].astype(np.float32) / CELLS**2
         shade = _blur(_shift(cover, -3 * sun[1], -3 * sun[0]), 2.5)
         below = canvas[:, *window]
         below[...] = _mix(below, 0.5 * below, 0.35 * shade)
-        below[...] = _mix(below, colour(r.uniform(0.45, 0.92), 0.03, r.rand()), 0.9 * cover)
+        below[...] = _mix(below, convert_oklch(r.uniform(0.45, 0.92), 0.03, r.rand()), 0.9 * cover)
 
 
-def paint(scene: Scene, looks: dict[int, Look], r) -> np.ndarray:
-    """The picture of a scene: (H, W, 3) uint8. looks {class id: look}; r: RandomState for paint alone."""
+def paint_scene(scene: Scene, looks: dict[int, Look], r) -> np.ndarray:
+    """The picture of a scene: (H, W, 3) uint8. looks: {class id: look}. r: a RandomState for paint alone."""
     angle = r.uniform(1.15, 1.85) * math.pi  # from above, left or right
     sun = (math.cos(angle), math.sin(angle))
-    canvas = background(scene.shape, r)
+    canvas = paint_background(scene.shape, r)
     paint_clutter(canvas, sun, r)
     for sticker in scene.stickers:
         paint_sticker(canvas, sticker, looks[sticker.class_id], sun, r)
@@ -427,9 +439,9 @@ def paint(scene: Scene, looks: dict[int, Look], r) -> np.ndarray:
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
     lamp = r.uniform(0.9, 1.06) + r.uniform(0.03, 0.12) * (x * sun[0] + y * sun[1])
     grain = r.standard_normal(scene.shape).astype(np.float32) * 0.008
-    return picture_of(canvas * lamp + grain)
+    return to_pixels(canvas * lamp + grain)
 
 
-def picture_of(canvas: np.ndarray) -> np.ndarray:
-    """canvas (3, H, W) float, 0-1, to (H, W, 3) uint8."""
+def to_pixels(canvas: np.ndarray) -> np.ndarray:
+    """Canvas (3, H, W) float, 0-1, to pixels (H, W, 3) uint8."""
     return np.ascontiguousarray((np.clip(canvas, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0))

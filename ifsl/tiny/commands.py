@@ -1,0 +1,44 @@
+"""The command line of `python -m ifsl.tiny`."""
+
+from __future__ import annotations
+
+import argparse
+
+from .make import ROOT, make_tiny
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `python -m ifsl.tiny`."""
+    parser.add_argument("--root", default=ROOT, help="folder to make it in (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="another seed gives other pictures (default: %(default)s)")
+    parser.add_argument("--sheet", metavar="FILE.png", help="only make a page that shows classes and pictures")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Make the benchmark, or the page that shows it; returns the exit status."""
+    if options.sheet is None:
+        print(f"The tiny benchmark is in {make_tiny(options.root, options.seed)}.")
+    else:
+        from .contact_sheet import write_sheet
+
+        print(f"The contact sheet is {write_sheet(options.sheet, options.seed)}.")
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Leftover until the command lines share one ladder in ifsl/__main__.py."""
+    import sys
+
+    from ..errors import InputError
+
+    parser = argparse.ArgumentParser(prog="python -m ifsl.tiny", description="Make the tiny benchmark.")
+    add_arguments(parser)
+    options = parser.parse_args(arguments)
+    try:
+        return run(options)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"{error.filename or options.root} cannot be read or written ({error.strerror}).", file=sys.stderr)
+        return 2
