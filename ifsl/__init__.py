@@ -1,4 +1,4 @@
-"""Integrative few-shot learning: decide which of N classes a picture shows, and where, from K examples of each.
+"""Integrative few-shot learning: decide which of N classes an image shows, and where, from K examples of each.
 
 The chapters in `notebooks/` explain every module of this package. Names are imported when they are first used, so that
 `import ifsl` costs next to nothing.
@@ -15,7 +15,7 @@ _HOME = {
     "MeanIoU": "run.metrics",
     "evaluate": "run.evaluation",
     "predict_folder": "run.folders",
-    "show": "pictures.figures",
+    "show": "pictures.episodes",
 }
 
 __all__ = sorted(_HOME)

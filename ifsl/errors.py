@@ -1,20 +1,23 @@
-"""The one exception of this package, and a check that many arguments need."""
+"""The one exception of this package, and what many of its messages need."""
 
 import reprlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from numbers import Integral
+from pathlib import Path
 
 SHORT = reprlib.Repr()
 SHORT.maxlevel, SHORT.maxstring, SHORT.maxother = 2, 120, 120
 
 
 class InputError(ValueError):
-    """What was given cannot be used: one sentence that names the file or option, and the remedy.
+    """A file or an option cannot be used: one sentence names it and says what to do.
 
     Command lines print it and exit with status 2; a notebook shows the sentence alone.
     """
 
     def __init__(self, message: str):
-        # Where a worker process of a loader raised it, PyTorch makes another, with that process's traceback before it.
+        # If a loader's worker process raised it, PyTorch makes another one, with that process's traceback before it.
         super().__init__(str(message).strip().rpartition("InputError: ")[2])
 
     def _render_traceback_(self) -> list[str]:  # IPython asks for it
@@ -22,14 +25,23 @@ class InputError(ValueError):
 
 
 def is_int(value) -> bool:
-    """Whether a value is a whole number, not a truth value."""
+    """Whether a value is a whole number, and not True or False."""
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def shown(value) -> str:
-    """A value within a sentence, cut short: a small YAML file can make a list whose `repr` fills the memory."""
+    """A value for use in a sentence, cut short: a small YAML file can make a list whose `repr` fills the memory."""
     try:
         text = SHORT.repr(value)
     except (ValueError, RecursionError):  # Python writes no number of over 4,300 digits
         return f"a {type(value).__name__}"
     return text if len(text) <= 150 else f"{text[:147]}..."
+
+
+@contextmanager
+def writing(what: str | Path, remedy: str) -> Iterator[None]:
+    """A context in which a file is written: an `OSError` becomes an `InputError` that names it and says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{what} cannot be written ({error.strerror or error}); {remedy}.") from error

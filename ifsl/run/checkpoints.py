@@ -1,15 +1,14 @@
 """Checkpoints: the published ones, those of our own training, and the small ones of `data/checkpoints` (chapter 12).
 
-Which learner a file belongs to is read off the names and shapes of its tensors. Only HM and ASNet look the same there;
-between them decide the file's settings, those beside it, the folder's name, or whoever asks.
+The names and shapes of a file's tensors tell which learner it belongs to. Only HM and ASNet look the same there; the
+file's settings, those beside it, the folder's name or the argument `method` decide between them.
 
-No file is trusted: PyTorch's files are read with `weights_only=True`, which makes tensors and plain values and runs
-nothing; safetensors can hold nothing else.
+No file is trusted: PyTorch's files are read with `weights_only=True`, which makes tensors and plain values and runs no
+code; safetensors files cannot contain anything else.
 """
 
 import argparse
 import json
-import os
 import pickle
 import re
 import zipfile
@@ -19,23 +18,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import InputError, shown
-from ..learners import METHODS, Learner, build_model
-from ..learners.backbones import RESNETS, LitePyramid
-
-DEPTHS = {blocks[1:]: name for name, (blocks, _) in RESNETS.items()} | {LitePyramid.depths: "efficientnet_lite0"}
-"""Bottlenecks of layer2, layer3, layer4, which are the input channels of HSNet and ASNet: backbone."""
-
-PFENET_INPUTS = {512 + 1024: "resnet50", sum(LitePyramid.channels[:2]): "efficientnet_lite0"}
-"""Input channels of PFENet's learner: backbone."""
+from ..data.files import write_whole
+from ..errors import InputError, shown, writing
+from ..learners import BACKBONES, LEARNERS, Learner, build_model, learner_class
 
 
-def load_model(path: str | Path, method: str | None = None, backbone: str | None = None) -> Learner:
-    """The learner in a checkpoint, in evaluation mode; its `settings` are what the file tells of how it was trained.
+def load_model(path: str | Path, method: str | None = None, backbone: str | None = None, **options) -> Learner:
+    """The learner in a checkpoint, in evaluation mode; its `settings` are what the file tells about its training.
 
     path: a published .ckpt, one of our training, a .safetensors of `save_learner`, or a folder (see `best_checkpoint`).
-    A frozen backbone that is not in the file gets its ImageNet weights. Raises `InputError` for a file that is missing,
-    broken, would run code, or holds another learner than `method` and `backbone` say.
+    options: of the learner, such as `published_prior` of pfenet, instead of those it was trained with. A frozen
+    backbone that is not in the file gets its ImageNet weights. Raises `InputError` for a file that is missing or
+    broken, that would run code, or that does not contain what `method`, `backbone` and `options` ask for.
     """
     if not isinstance(path, str | Path):
         raise InputError(f"path is {shown(path)}; give the path of a checkpoint or of a log folder.")
@@ -45,13 +39,13 @@ def load_model(path: str | Path, method: str | None = None, backbone: str | None
     if not path.is_file():
         raise InputError(f"There is no checkpoint {path}; give a .ckpt or .safetensors file, or a log folder.")
     state, settings = read_safetensors(path) if path.suffix == ".safetensors" else read_ckpt(path)
-    settings = beside(path) | settings
+    settings = read_settings_beside(path) | settings
     methods, held = identify(state, path)
     method = choose_method(methods, method, settings, path)
     if backbone not in (None, held):
         raise InputError(f"{path} holds {method} on {held}, not on {backbone}; leave out the backbone.")
+    options = find_options(method, state, settings) | options
 
-    options = {"width": state["down_qry.0.weight"].shape[0]} if method == "pfenet" else {}
     rebuilt = not any(name.startswith("backbone") for name in state)
     model = build_model(method, held, pretrained=rebuilt, **options)
     if rebuilt and settings.get("backbone_crc32", fingerprint(model)) != fingerprint(model):
@@ -64,35 +58,31 @@ def load_model(path: str | Path, method: str | None = None, backbone: str | None
 
 
 def save_learner(model: Learner, path: str | Path, **settings) -> Path:
-    """Write what training changed as one small .safetensors file; a kill while writing leaves the file before whole.
+    """Write what training changed as one small .safetensors file, whole or not at all; returns its path.
 
-    Weights of convolutions are kept in half precision, all else as it is; a frozen backbone is not kept, `load_model`
-    gives it its ImageNet weights again. settings: plain values, such as benchmark, fold and steps, kept in the file.
-    Raises `InputError` where the file cannot be written.
+    Weights of convolutions are stored in half precision, everything else as it is. A frozen backbone is left out:
+    `load_model` gives it its ImageNet weights again. settings: plain values, such as benchmark, fold and steps, to be
+    stored in the file. Raises `InputError` if the file cannot be written.
     """
     from safetensors.torch import save
 
     path = Path(path)
     state = {name: shrink(value.detach().cpu()).contiguous() for name, value in trained_state(model).items()}
-    settings = settings | {"method": model.method, "backbone": model.backbone_name, "size": model.image_size}
+    settings |= {"method": model.method, "backbone": model.backbone_name, "size": model.image_size}
+    settings |= {name: getattr(model, name) for name in model.options}
     if model.frozen:
         settings["backbone_crc32"] = fingerprint(model)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with writing(f"The checkpoint {path}", "try another place"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(save(state, {"settings": json.dumps(settings)}))
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise InputError(f"The checkpoint {path} cannot be written ({error.strerror}); try another place.") from error
+        write_whole(path, save(state, {"settings": json.dumps(settings)}))
     return path
 
 
 def best_checkpoint(folder: str | Path) -> Path:
-    """The best checkpoint in a log folder: best_model-v<highest>.ckpt, or best_model.ckpt where there is no version.
+    """The best checkpoint in a log folder: best_model-v<highest>.ckpt, or best_model.ckpt if there is no version.
 
     A resumed run writes its better models under the next version, so the plain name is the oldest. Raises `InputError`
-    for a folder without any.
+    for a folder without one.
     """
     found = {}
     for path in Path(folder).glob("best_model*.ckpt"):
@@ -107,25 +97,26 @@ def best_checkpoint(folder: str | Path) -> Path:
 
 
 def identify(state: dict[str, Tensor], path: Path) -> tuple[tuple[str, ...], str]:
-    """The methods (two where they look the same) and the backbone that have such names and shapes."""
+    """The methods (two if they look the same) and the backbone whose tensors have these names and shapes."""
     try:
         if "down_qry.0.weight" in state:
-            return ("pfenet",), PFENET_INPUTS[state["down_qry.0.weight"].shape[1]]
+            inputs = state["down_qry.0.weight"].shape[1]  # layer2 and layer3 side by side
+            names = learner_class("pfenet").backbones
+            return ("pfenet",), next(name for name in names if sum(BACKBONES[name].channels[:2]) == inputs)
         for methods, first in ((("hsnet",), "0.conv1.weight"), (("asnet", "asnethm"), "0.attn.qhead.weight")):
             if f"learner.encoder_layer2.{first}" in state:
-                shapes = [state[f"learner.encoder_layer{level}.{first}"].shape for level in (2, 3, 4)]
-                return methods, DEPTHS[tuple(shape[1] for shape in shapes)]
+                inputs = tuple(state[f"learner.encoder_layer{level}.{first}"].shape[1] for level in (2, 3, 4))
+                return methods, next(name for name, facts in BACKBONES.items() if facts.depths == inputs)
         if state and all(name.startswith("backbone.") for name in state):
-            if any(name.startswith("backbone.net.") for name in state):
-                return ("panet",), "efficientnet_lite0"
-            return ("panet",), "resnet101" if "backbone.layer3.22.conv1.weight" in state else "resnet50"
-    except (KeyError, IndexError):
+            # resnet101's key first: its checkpoints contain resnet50's too
+            return ("panet",), next(name for name in reversed(BACKBONES) if f"backbone.{BACKBONES[name].key}" in state)
+    except (KeyError, IndexError, StopIteration):
         pass  # such names, but not all of them, or of other shapes
-    raise InputError(f"{path} holds no whole learner of this package; give a checkpoint of {', '.join(METHODS)}.")
+    raise InputError(f"{path} holds no whole learner of this package; give a checkpoint of {', '.join(LEARNERS)}.")
 
 
 def choose_method(methods: tuple[str, ...], asked: str | None, settings: dict, path: Path) -> str:
-    """The one of `methods` that is asked for, that the settings name, or that the file's folder is named after."""
+    """The one of `methods` that is asked for, that the settings name, or that the file's folder is called."""
     said = settings.get("method")
     if asked is not None:
         held = (said,) if said in methods else methods
@@ -140,8 +131,14 @@ def choose_method(methods: tuple[str, ...], asked: str | None, settings: dict, p
     raise InputError(f"{path} may be {' or '.join(methods)}, whose tensors look the same; give the method.")
 
 
-def beside(path: Path) -> dict:
-    """The settings.json that training writes next to its checkpoints; {} where there is none to read."""
+def find_options(method: str, state: dict[str, Tensor], settings: dict) -> dict[str, int | bool]:
+    """The learner's options that the shapes of its tensors or the settings tell; the others have their defaults."""
+    known = {name: settings[name] for name in learner_class(method).options if settings.get(name) is not None}
+    return known | ({"width": state["down_qry.0.weight"].shape[0]} if method == "pfenet" else {})
+
+
+def read_settings_beside(path: Path) -> dict:
+    """The settings.json that training writes next to its checkpoints; {} if there is none that can be read."""
     try:
         settings = json.loads((path.parent / "settings.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -153,7 +150,7 @@ def beside(path: Path) -> dict:
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict]:
-    """Tensors and settings of a file of `save_learner`."""
+    """Tensors and settings of a file that `save_learner` wrote."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -186,7 +183,7 @@ def read_ckpt(path: Path) -> tuple[dict[str, Tensor], dict]:
 
 
 def stand_in(name: str) -> type:
-    """A class that takes the place of one that a file names: it may be mentioned, but nothing is made of it or run."""
+    """A class in place of one that a file names: the file may mention it, but no object is made and no code runs."""
 
     def refuse(*_):
         raise pickle.UnpicklingError(f"would run {name}")
@@ -195,7 +192,7 @@ def stand_in(name: str) -> type:
 
 
 def fill(model: Learner, state: dict[str, Tensor], path: Path) -> None:
-    """Put the tensors in their places; those of frozen modules may be absent, all of them. Raises `InputError`."""
+    """Load the tensors into the learner; those of frozen modules may be absent, if all are. Raises `InputError`."""
     expected, frozen = model.state_dict(), frozen_names(model)
     needed = expected.keys() - (frozen if frozen.isdisjoint(state) else set())
     faults = [f"{name} is missing" for name in sorted(needed - state.keys())]
@@ -214,7 +211,7 @@ def fill(model: Learner, state: dict[str, Tensor], path: Path) -> None:
 
 
 def trained_state(model: Learner) -> dict[str, Tensor]:
-    """The learner's tensors by name, without those of modules that training leaves alone."""
+    """The learner's tensors by name, without those of its frozen modules."""
     frozen = frozen_names(model)
     return {name: value for name, value in model.state_dict().items() if name not in frozen}
 
@@ -226,12 +223,12 @@ def frozen_names(model: Learner) -> set[str]:
 
 
 def fingerprint(model: Learner) -> int:
-    """A number that tells one set of frozen weights from another: a checksum of the first of them."""
+    """A checksum of the first frozen weight, which tells one set of weights from another."""
     weight = next(model.frozen_modules()[0].parameters())
     return zlib.crc32(weight.detach().cpu().float().numpy().tobytes())
 
 
 def shrink(value: Tensor) -> Tensor:
-    """Weights of convolutions in half precision, where they fit into it; all else as it is."""
+    """Weights of convolutions in half precision, if it can represent them; everything else unchanged."""
     small = value.half() if value.is_floating_point() and value.dim() > 1 else value
     return small if torch.isfinite(small).all() else value

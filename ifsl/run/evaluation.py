@@ -1,17 +1,15 @@
-"""Running a learner over the fixed test episodes: the figures, a table, files (chapter 12).
+"""Running a learner over the fixed test episodes: metrics, a table, files (chapter 12).
 
-Every method sees the same 1,000 episodes. They are read in batches although queries differ in size: the learner's maps
-are of one size, and each is brought to its own query's size at the end. So the figures depend on neither the batch size
-nor the number of workers.
+Every learner gets the same 1,000 episodes. They are read in batches although queries differ in size: the learner's maps
+have one size, and each is resized to its own query at the end. So the result depends on neither the batch size nor the
+number of workers.
 """
 
 import csv
 import json
-import os
 import platform
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -21,20 +19,22 @@ import torch
 from tqdm.auto import tqdm
 
 from ..data.benchmarks import Benchmark
-from ..data.episodes import TEST_EPISODES, TestEpisodes, loader
-from ..errors import InputError, shown
-from ..learners import Learner
+from ..data.files import write_whole
+from ..data.loading import TEST_EPISODES, TestEpisodes, loader
+from ..errors import InputError, shown, writing
+from ..learners.learner import Learner, check_episode
+from ..learners.maps import segment
 from .metrics import ExactRatio, MeanIoU
 
 
 @dataclass
 class Result:
-    """The figures of an evaluation, all in %.
+    """The result of an evaluation; metrics are in %.
 
     er: 0/1 exact ratio; miou: mean IoU over the split's classes; fb_iou: mean of foreground and background IoU;
-    iou_per_class: {class id: IoU}; class_names: {class id: name}; exact: per episode, whether its presences were all
-    right; counts: per episode, {class id: (intersection, union)} in pixels, the background under 0; settings: what was
-    asked; seconds: how long it took; versions: of what it ran on.
+    iou_per_class: {class id: IoU}; class_names: {class id: name}; exact: for each episode, whether all its presences
+    were predicted correctly; counts: for each episode, {class id: (intersection, union)} in pixels, the background
+    under 0; settings: what was evaluated, on what; seconds: how long it took; versions: of Python and PyTorch.
     """
 
     er: float
@@ -49,9 +49,9 @@ class Result:
     versions: dict
 
     def intervals(self, resamples: int = 1000, level: float = 95) -> dict[str, tuple[float, float]]:
-        """{"er": (low, high), "miou": (low, high)} in %: a bootstrap over the episodes, the same on every call.
+        """{"er": (low, high), "miou": (low, high)} in %: a bootstrap over the episodes, the same in every call.
 
-        Each resample draws as many episodes as there are, with replacement; the interval holds the middle `level` %.
+        Each resample takes as many episodes as there are, with replacement; the interval has the middle `level` %.
         """
         times = np.random.default_rng(0).multinomial(
             len(self.exact), [1 / len(self.exact)] * len(self.exact), resamples
@@ -65,7 +65,7 @@ class Result:
         return {"er": tuple(np.percentile(er, ends).tolist()), "miou": tuple(np.percentile(miou, ends).tolist())}
 
     def table(self) -> str:
-        """The figures as lines of text, void pixels' part in them included."""
+        """The metrics as lines of text, with a line on how void pixels were counted."""
         names = {c: self.class_names[c] for c in self.iou_per_class}
         width = max(len("IoU per class"), *map(len, names.values()))
         title = "{method} · {benchmark} fold {fold} · {way}-way {shot}-shot · {episodes} episodes".format(
@@ -85,9 +85,9 @@ class Result:
         return "\n".join(lines)
 
     def save(self, folder: str | Path, name: str = "result") -> list[Path]:
-        """Write `<name>.json` (everything) and `<name>.csv` (a row per figure) into `folder`; return their paths.
+        """Write `<name>.json` (everything) and `<name>.csv` (a row for each metric) into `folder`; return their paths.
 
-        Each file appears whole or stays as it was. Raises `InputError` where they cannot be written.
+        Each file is replaced whole or not at all. Raises `InputError` if they cannot be written.
         """
         paths = [Path(folder) / f"{name}.json", Path(folder) / f"{name}.csv"]
         rows = [
@@ -99,34 +99,24 @@ class Result:
         rows += [("IoU", self.class_names[c], iou) for c, iou in self.iou_per_class.items()]
         table = StringIO(newline="")
         csv.writer(table).writerows(rows)
-        replace_text(paths[0], json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
-        replace_text(paths[1], table.getvalue())
+        contents = json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", table.getvalue()
+        for path, content in zip(paths, contents, strict=True):
+            with writing(path, "make room or choose another folder"):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_whole(path, content)
         return paths
 
     @classmethod
     def load(cls, path: str | Path) -> "Result":
-        """What `save` wrote as `<name>.json`. Raises `InputError` for a file that is missing or no such result."""
+        """Read the `<name>.json` that `save` wrote; raises `InputError` if it is missing or something else."""
         try:
             fields = json.loads(Path(path).read_text(encoding="utf-8"))
             for name in ("iou_per_class", "class_names"):
-                fields[name] = {int(c): value for c, value in fields[name].items()}  # in JSON all keys are texts
+                fields[name] = {int(c): value for c, value in fields[name].items()}  # JSON's keys are strings
             fields["counts"] = [{int(c): tuple(pair) for c, pair in counts.items()} for counts in fields["counts"]]
             return cls(**fields)
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise InputError(f"{path} holds no result of an evaluation ({error}); evaluate again.") from error
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a file under a temporary name and rename it: whoever looks sees the old one whole or the new one whole."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8", newline="")
-        os.replace(part, path)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise InputError(f"{path} cannot be written ({error.strerror}); make room or choose another folder.") from error
 
 
 @torch.inference_mode()
@@ -146,14 +136,14 @@ def evaluate(
     device: str | torch.device | None = None,
     progress: bool = True,
 ) -> Result:
-    """The figures of `model` over the first `episodes` test episodes of `bench`.
+    """Evaluate `model` on the first `episodes` test episodes of `bench`.
 
     batch: episodes at a time; workers: processes that read ahead; size: image side in pixels, by default the model's
     own; weak: give no masks to the learner; void_ignore: leave void pixels out of mIoU instead of counting them as
     background (as published); always_present: conventional few-shot segmentation, the query's class is always among the
-    ways; device: where to run, by default a GPU if there is one; progress: show a bar with the running figures.
+    ways; device: where to run, by default a GPU if there is one; progress: show a bar with the metrics so far.
 
-    The result depends on none of batch, workers and progress. Raises `InputError` for what cannot be drawn or read.
+    The result does not depend on batch, workers or progress. Raises `InputError` for what cannot be drawn or read.
     """
     started = time.perf_counter()
     for name, given, kind in (("model", model, Learner), ("bench", bench, Benchmark)):
@@ -169,32 +159,35 @@ def evaluate(
     bench.check_layout()
     data = TestEpisodes(bench, way, shot, episodes, size, void_ignore, always_present)
     er, miou = ExactRatio(way).to(device), MeanIoU(bench.class_ids).to(device)
-    exact, counts = [], []
+    exact, totals = [], [torch.stack([miou.intersection, miou.union])]  # after each episode: 2, classes
     training, home = model.training, next(model.parameters()).device
     model.to(device).eval()
     bar = tqdm(total=episodes, unit="episode", desc=f"{way}-way {shot}-shot", disable=not progress)
     try:
         for found in predictions(model, loader(data, batch, workers), device, weak):
-            true_presence, true_masks = found["presence"].to(device), [m.to(device) for m in found["query_masks"]]
+            true_presence = found["presence"].to(device)
             er.update(found["found_presence"], true_presence)
-            for guess, truth, ways in zip(found["found_masks"], true_masks, found["classes"].to(device), strict=True):
-                before = torch.stack([miou.intersection, miou.union])
-                miou.update([guess], [truth], ways[None])
-                inter, union = (torch.stack([miou.intersection, miou.union]) - before).tolist()
-                counts.append({c: (inter[c], union[c]) for c in [0, *ways.tolist()]})
-            exact += (found["found_presence"] == true_presence).all(dim=1).tolist()
-            bar.update(len(true_masks))
+            exact.append((found["found_presence"] == true_presence).all(dim=1))
+            for guess, truth, ways in zip(found["found_masks"], found["query_masks"], found["classes"], strict=True):
+                miou.update([guess], [truth.to(device)], ways[None])
+                totals.append(torch.stack([miou.intersection, miou.union]))
+            bar.update(len(true_presence))
             bar.set_postfix(ER=f"{er.compute().item():.1f}", mIoU=f"{miou.compute().item():.1f}")
     finally:
         bar.close()
         model.to(home).train(training)
+    counted = torch.stack(totals).diff(dim=0).tolist()  # episodes, 2, classes
+    counts = [
+        {c: (intersection[c], union[c]) for c in [0, *drawn.classes]}
+        for drawn, (intersection, union) in zip(data.draws, counted, strict=True)
+    ]
     return Result(
         er=er.compute().item(),
         miou=miou.compute().item(),
         fb_iou=miou.foreground_background(),
         iou_per_class=miou.iou_per_class(),
         class_names=bench.class_names,
-        exact=exact,
+        exact=torch.cat(exact).tolist(),
         counts=counts,
         settings={
             "method": model.method,
@@ -218,13 +211,18 @@ def evaluate(
 
 
 @torch.inference_mode()
-def predictions(model: Learner, batches, device: torch.device, weak: bool = False) -> Iterator[dict]:
-    """Each batch of a `loader`, with what the model finds in it.
+def predictions(
+    model: Learner, batches: Iterable[dict], device: torch.device, weak: bool = False
+) -> Iterator[dict[str, object]]:
+    """Each batch of a `loader`, with what the model predicts for it.
 
-    Adds found_presence (B, N) bool and found_masks, a list of B (H, W) uint8 at the queries' own sizes.
+    Adds found_presence (B, N) bool and found_masks, a list of B (H, W) uint8 at the queries' own sizes. The values of
+    the first batch are checked: raises `InputError` for an episode that does not fit the learner.
     """
-    for batch in batches:
+    for number, batch in enumerate(batches):
         query, supports = batch["query"].to(device), batch["supports"].to(device)
         masks = None if weak else batch["masks"].to(device)
-        presence, found_masks = model.predict(query, supports, masks, batch["sizes"])
-        yield batch | {"found_presence": presence, "found_masks": found_masks}
+        if number == 0:
+            check_episode(model, query, supports, masks)
+        found = model.maps(query, supports, masks)
+        yield batch | {"found_presence": found.presence, "found_masks": segment(found.stacked, batch["sizes"])}

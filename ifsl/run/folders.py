@@ -1,36 +1,30 @@
-"""Bring your own: a folder of examples and any photo to a prediction (chapter 14).
+"""Your own images: from a folder of examples and any photo to a prediction (chapter 14).
 
     animals/                one sub-folder for each class, named as the class is called
         heron/  a.jpg  a.png  b.jpg  b.png        a mask beside each picture: the same name and .png,
         otter/  1.png  1_mask.png                 or, for a picture that is itself a .png, <name>_mask.png
 
-In a mask the object is any colour and the rest is black. Without any masks the class tags alone are used, by the
-learners that can.
+In a mask the object has any colour and the rest is black. If there are no masks, learners that can work from class tags
+alone do so.
 
 Letters: N ways (classes), K shots (examples of each), S image side, H W picture size.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.episodes import nearest, opened, read_picture, to_tensor
+from ..data.images import open_image, read_image, resize_nearest, to_tensor
 from ..errors import InputError, is_int, shown
-from ..learners import Learner
-
-if TYPE_CHECKING:
-    from ..pictures.figures import Picture
+from ..learners.learner import Learner
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-NOT_OURS = ("thumbs.db", "desktop.ini")  # that Windows leaves in folders; names with a dot in front are passed over too
-MOST_SHOTS = 5  # unless more are asked for
-MASK_COLOURS = 256  # a mask with more is a photograph
+NOT_OURS = ("thumbs.db", "desktop.ini")  # Windows leaves these in folders; names that begin with a dot are skipped too
+MOST_SHOTS = 5  # unless you ask for more
+MASK_COLOURS = 256  # a file with more is a photograph
 
 
 @dataclass(frozen=True)
@@ -38,7 +32,7 @@ class Support:
     """A support set of N classes with K examples each.
 
     class_names: N names; pictures: N lists of K paths; supports: (N, K, 3, S, S) normalised images; masks: (N, K, S, S)
-    float of 0 and 1, or None where there are class tags alone.
+    float of 0 and 1, or None if there are class tags alone.
     """
 
     class_names: list[str]
@@ -49,7 +43,7 @@ class Support:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a learner says of a photo.
+    """What a learner predicts for a photo; `ifsl.show` draws it.
 
     presence: {class name: whether the photo shows it}; segmentation: (H, W) uint8, 0 background, n for the n-th class;
     photo: (H, W, 3) uint8, upright; support: the examples that it was compared with.
@@ -60,36 +54,23 @@ class Prediction:
     photo: np.ndarray
     support: Support
 
-    def picture(self) -> Picture:
-        """Support set, photo and prediction, in the colours of the course."""
-        from ..pictures.figures import compose, percent, yes
-
-        shares = [(self.segmentation == n).mean() for n in range(1, len(self.presence) + 1)]
-        columns = {
-            "predicted": [yes(flag) for flag in self.presence.values()],
-            "of the photo": [percent(share) for share in shares],
-        }
-        panels = {"photo": None, "prediction": self.segmentation}
-        support = self.support
-        return compose(support.class_names, support.supports, support.masks, self.photo, panels, columns)
-
 
 def predict_folder(
     model: Learner, support_folder: str | Path, query_path: str | Path, shot: int | None = None, weak: bool = False
 ) -> Prediction:
-    """Which of a folder's classes a photo shows, and where.
+    """Predict which of a folder's classes a photo shows, and where.
 
-    support_folder: one sub-folder for each class, holding pictures and masks as the head of this module shows;
-    query_path: any photo that is not among the examples; shot: how many examples of each class, the first by name
-    (default: as many as every class has, 5 at most); weak: leave the masks aside. Raises `InputError` for folders and
-    files that cannot be used.
+    support_folder: one sub-folder for each class, with pictures and masks as the head of this module shows; query_path:
+    any photo that is not among the examples; shot: how many examples of each class to use, the first by name (default:
+    as many as every class has, 5 at most); weak: ignore the masks. Raises `InputError` for folders and files that
+    cannot be used.
     """
     if not isinstance(model, Learner):
         raise InputError(f"model is a {type(model).__name__}; give what ifsl.load_model or ifsl.build_model returns.")
     for name, path in (("support_folder", support_folder), ("query_path", query_path)):
         if not isinstance(path, str | Path):
             raise InputError(f"{name} is a {type(path).__name__}; give a path.")
-    photo = read_picture(query_path)
+    photo = read_image(query_path)
     support = read_support(support_folder, model.image_size, shot, weak)
     if any(path.samefile(query_path) for paths in support.pictures for path in paths):
         raise InputError(f"{query_path} is one of the examples; ask about another photo.")
@@ -101,11 +82,13 @@ def predict_folder(
     training = model.training
     model.eval()
     try:
-        found = model.predict(query.to(device), support.supports[None].to(device), masks, [(photo.height, photo.width)])
+        (presence,), (segmentation,) = model.predict(
+            query.to(device), support.supports[None].to(device), masks, [(photo.height, photo.width)]
+        )
     finally:
         model.train(training)
-    presence = dict(zip(support.class_names, found[0][0].tolist(), strict=True))
-    return Prediction(presence, found[1][0].cpu().numpy(), np.asarray(photo), support)
+    found = dict(zip(support.class_names, presence.tolist(), strict=True))
+    return Prediction(found, segmentation.cpu().numpy(), np.asarray(photo), support)
 
 
 def read_support(folder: str | Path, size: int, shot: int | None = None, weak: bool = False) -> Support:
@@ -144,7 +127,7 @@ def read_support(folder: str | Path, size: int, shot: int | None = None, weak: b
 
 
 def find_examples(home: Path) -> list[tuple[Path, Path | None]]:
-    """The pictures of a class's folder, by name, each with its mask or None. Raises `InputError` for anything else."""
+    """The pictures in a class's folder, by name, each with its mask or None. Raises `InputError` for anything else."""
     files = sorted(p for p in home.iterdir() if not p.name.startswith(".") and p.name.lower() not in NOT_OURS)
     for path in files:
         if not path.is_file() or path.suffix.lower() not in SUFFIXES:
@@ -174,20 +157,20 @@ def find_examples(home: Path) -> list[tuple[Path, Path | None]]:
 def read_example(path: Path, mask_path: Path | None, size: int) -> tuple[Tensor, Tensor | None]:
     """A support image (3, S, S) and its binary mask (S, S), None where it has none.
 
-    A mask that fits the upright picture is taken for one of that; else it may fit the pixels as the camera stored them.
+    A mask may have the size of the upright picture or, if it does not, of the picture as the camera stored it.
     """
-    picture = read_picture(path)
+    picture = read_image(path)
     if mask_path is None:
         return to_tensor(picture, size), None
     mask = read_own_mask(mask_path)
     if mask.shape != (picture.height, picture.width):
-        picture = read_picture(path, stored=mask.shape)
+        picture = read_image(path, stored=mask.shape)
     if mask.shape != (picture.height, picture.width):
         raise InputError(
             f"{mask_path} is {mask.shape[1]} x {mask.shape[0]} pixels, its picture {path.name} {picture.width} x "
             f"{picture.height}; make the mask of the same size."
         )
-    small = nearest(mask.astype(np.uint8), size)
+    small = resize_nearest(mask.astype(np.uint8), size)
     if not small.any():
         raise InputError(f"{mask_path} marks too little to be seen at {size} x {size} pixels; mark a larger object.")
     return to_tensor(picture, size), torch.from_numpy(small.astype(np.float32))
@@ -195,8 +178,8 @@ def read_example(path: Path, mask_path: Path | None, size: int) -> tuple[Tensor,
 
 def read_own_mask(path: Path) -> np.ndarray:
     """Where a mask is not black and not transparent: (H, W) bool, the same for grey, coloured and palette files."""
-    with opened(path) as picture:
-        seen = picture.convert("RGBA")
+    with open_image(path) as image:
+        seen = image.convert("RGBA")
     if seen.getcolors(MASK_COLOURS) is None:
         raise InputError(f"{path} stands where a mask does but is a photograph; rename it, or paint a mask.")
     pixels = np.asarray(seen)

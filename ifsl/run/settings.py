@@ -1,39 +1,50 @@
-"""What a run is: its settings with their defaults, checked, and the folder that it is logged in (chapters 11 and 13).
+"""The settings of a run with their defaults, and the folder that it is logged in (chapters 11 and 13).
 
-The defaults are those of the published system; a setting has the name of its option on the command line.
+The defaults are those of the published system. A setting has the name of its option on the command line. Nothing here
+imports PyTorch, so that `python -m ifsl --help` is there at once.
 """
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePath
 
 from ..errors import InputError, is_int, shown
+from ..learners import BACKBONE_NAMES, LEARNERS, learner_class
 
-METHODS = ("panet", "pfenet", "hsnet", "asnet", "asnethm")
 BENCHMARKS = ("pascal", "coco")
-BACKBONES = ("resnet50", "resnet101", "efficientnet_lite0")
+
 PRECISIONS = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}
-"""Our names: Lightning's."""
+"""Our name of a precision: Lightning's."""
+
+OPTIONS = ("width", "published_prior")
+"""Settings that are options of some learners only; the learner's class says which it has."""
+
+FIXED = (
+    *("method", "benchmark", "fold", "backbone", "pretrained", *OPTIONS, "size", "way", "shot", "seed", "lr", "decay"),
+    *("weak", "fss", "void_ignore", "val_episodes"),
+)
+"""Settings that a resumed run shares with the run that it goes on from, besides the number of episodes in a step."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All that decides what a training run does.
+    """Everything that decides what a training run does.
 
     method, benchmark, datapath, fold, backbone: what is trained, on what; lists: a folder of list files instead of
     `<datapath>/splits`; logpath: the last part of the log folder, by default the method's name.
     way: N, in training and validation; shot: K, in validation (training always has K = 1, as published).
-    bsz: episodes in a batch of each process; lr: learning rate, None for the recipe's; decay: lower it to 0 along a
+    bsz: episodes in a batch of each process; lr: learning rate, None for the method's own; decay: lower it to 0 along a
     cosine; niter: epochs; steps: optimiser steps instead of epochs.
     weak: learn from class tags; fss: conventional few-shot segmentation, the query's class is always among the ways;
     void_ignore: leave void pixels out of loss and mIoU instead of counting them as background, as published.
-    size: image side in pixels, None for the backbone's own; width: channels of PFENet, None for its own; pretrained:
-    begin with the backbone's ImageNet weights.
+    size: image side in pixels, None for the backbone's own; pretrained: begin with the backbone's ImageNet weights.
+    width: channels of PFENet, None for its own; published_prior: compute PFENet's prior for several ways with the fault
+    of the published code.
     val_every: steps between validations, None for an epoch; val_episodes: how many episodes each has.
-    seed: of the initial weights and of every draw. cache_features: keep what a frozen backbone says of each picture.
+    seed: of the initial weights and of every draw. cache_features: keep the features of each image in memory.
     devices, nodes, precision, workers: where and how it runs. nowandb: no Weights & Biases.
 
-    Raises `InputError` for values that cannot be.
+    Raises `InputError` for values that are not allowed, and for options that the learner does not have.
     """
 
     method: str = "asnet"
@@ -55,6 +66,7 @@ class Settings:
     void_ignore: bool = False
     size: int | None = None
     width: int | None = None
+    published_prior: bool = False
     pretrained: bool = True
     val_every: int | None = None
     val_episodes: int = 1000
@@ -67,9 +79,9 @@ class Settings:
     nowandb: bool = False
 
     def __post_init__(self):
-        choices = {"method": METHODS, "benchmark": BENCHMARKS, "backbone": BACKBONES, "precision": tuple(PRECISIONS)}
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
+        names = {"method": LEARNERS, "benchmark": BENCHMARKS, "backbone": BACKBONE_NAMES, "precision": PRECISIONS}
+        for name, allowed in names.items():
+            if getattr(self, name) not in tuple(allowed):
                 raise InputError(f"{name} is {shown(getattr(self, name))}; choose one of {', '.join(allowed)}.")
         for name, kind in type(self).__annotations__.items():
             value = getattr(self, name)
@@ -89,8 +101,10 @@ class Settings:
         parts = PurePath(self.logpath or "").parts
         if self.logpath is not None and (not parts or ".." in parts or PurePath(self.logpath).is_absolute()):
             raise InputError(f"logpath is {shown(self.logpath)}; give a name for the folder inside logs, such as demo.")
-        if self.width is not None and self.method != "pfenet":
-            raise InputError(f"width is an option of pfenet alone; leave it out for {self.method}.")
+        for name in self.options:
+            if name not in learner_class(self.method).options:
+                owners = [method for method in LEARNERS if name in learner_class(method).options]
+                raise InputError(f"{name} is an option of {' and '.join(owners)}; leave it out for {self.method}.")
 
     def _check_whole(self, name: str, least: int) -> None:
         value = getattr(self, name)
@@ -105,18 +119,29 @@ class Settings:
         logpath = self.logpath or self.method + ("-weak" if self.weak else "")
         return Path("logs") / self.benchmark / f"fold{self.fold}" / self.backbone / logpath
 
+    @property
+    def options(self) -> dict[str, int | bool]:
+        """The learner's own options, as far as they are not left at their defaults."""
+        defaults = self.defaults()
+        return {name: getattr(self, name) for name in OPTIONS if getattr(self, name) != defaults[name]}
+
     def plain(self) -> dict[str, str | int | float | bool | None]:
         """The settings as a plain dict, to be kept in a checkpoint."""
         return asdict(self)
 
+    @classmethod
+    def defaults(cls) -> dict[str, str | int | float | bool | None]:
+        """The default of every setting."""
+        return {field.name: field.default for field in fields(cls)}
+
 
 def first_process() -> bool:
-    """Whether this process looks after the folder: the first, of those that Lightning, torchrun or SLURM started."""
+    """Whether this process looks after the folder: it is the first of those that Lightning, torchrun or SLURM began."""
     return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
 def check_folder(folder: Path, resume: bool) -> None:
-    """Raise `InputError` if the log folder holds a run that is not to be resumed, or none that is."""
+    """Raise `InputError` if the log folder holds a run although none is resumed, or no run although one is."""
     used = folder.is_dir() and any(folder.iterdir())
     if used and not resume:
         raise InputError(f"{folder} holds a run already; give resume to go on with it, or another logpath.")

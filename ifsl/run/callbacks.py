@@ -1,0 +1,120 @@
+"""What happens during training besides the steps: checkpoints, the learning curve, the progress bar (chapter 11)."""
+
+import csv
+from pathlib import Path
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback
+from tqdm.auto import tqdm
+
+from ..data.files import write_whole
+
+LOG_EVERY = 10
+"""Steps between two rows of metrics.csv."""
+
+
+class Keeper(Callback):
+    """Keeps the best and the last checkpoint.
+
+    After every validation it writes last.ckpt, and before that best_model.ckpt if the metric `monitor` has never been
+    higher. A resumed run writes its better models beside the older ones, as best_model-v1.ckpt and so on.
+    """
+
+    def __init__(self, folder: Path, monitor: str):
+        self.folder, self.monitor, self.best = folder, monitor, float("-inf")
+        names = ("best_model.ckpt", *(f"best_model-v{version}.ckpt" for version in range(1, 10_000)))
+        self.path = next(folder / name for name in names if not (folder / name).exists())
+
+    def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        score = trainer.callback_metrics[self.monitor].item()
+        if score > self.best:
+            self.best = score
+            trainer.save_checkpoint(self.path)
+        trainer.save_checkpoint(self.folder / "last.ckpt")
+
+    def state_dict(self) -> dict:
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        self.best = state_dict["best"]
+
+
+class Curve(Callback):
+    """Writes metrics.csv: a row every `LOG_EVERY` steps and at each validation; loss is the mean since the last row."""
+
+    COLUMNS = ("step", "loss", "val_er", "val_miou")
+
+    def __init__(self, path: Path):
+        self.path, self.losses = path, []
+
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        """Keep the rows of the run that is resumed, except those after its last checkpoint."""
+        if trainer.is_global_zero:
+            old = read_curve(self.path) if trainer.global_step else []
+            rows = [row.values() for row in old if int(row["step"]) <= trainer.global_step]
+            write_whole(self.path, "".join(",".join(row) + "\n" for row in [self.COLUMNS, *rows]))
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs, *_) -> None:
+        self.losses.append(outputs["loss"].detach())
+        if trainer.global_step % LOG_EVERY == 0 and not validation_follows(trainer):
+            self.write_row(trainer)
+
+    def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        self.write_row(trainer, *(f"{trainer.callback_metrics[name].item():.4f}" for name in self.COLUMNS[2:]))
+
+    def write_row(self, trainer: lightning.Trainer, er: str = "", miou: str = "") -> None:
+        loss = trainer.strategy.reduce(torch.stack(self.losses).mean()).item()  # mean over the processes
+        self.losses.clear()
+        if trainer.is_global_zero:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(f"{trainer.global_step},{loss:.6f},{er},{miou}\n")
+
+
+def validation_follows(trainer: lightning.Trainer) -> bool:
+    """Whether a validation follows the step that has just been made."""
+    return trainer.global_step % trainer.val_check_interval == 0 or trainer.global_step == trainer.max_steps
+
+
+def read_curve(path: Path) -> list[dict[str, str]]:
+    """The rows of a metrics.csv, without a last row that is incomplete; [] if there is no such file."""
+    if not path.is_file():
+        return []
+    whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
+    return [row for row in csv.DictReader(whole.splitlines()) if None not in row.values()]
+
+
+class Progress(Callback):
+    """A bar over the steps with the loss and the metrics of the last validation, and a second bar while validating."""
+
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        silent = not trainer.is_global_zero
+        self.bar = tqdm(total=trainer.max_steps, initial=trainer.global_step, unit="step", disable=silent)
+        self.shown, self.silent = {}, silent
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs, *_) -> None:
+        if trainer.global_step % LOG_EVERY == 0:  # reading the loss makes a GPU wait
+            self.shown["loss"] = f"{outputs['loss'].item():.3f}"
+            self.bar.set_postfix(self.shown, refresh=False)
+        self.bar.update()
+
+    def on_validation_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        total = sum(trainer.num_val_batches)
+        self.inner = tqdm(total=total, unit="batch", desc="validation", leave=False, disable=self.silent)
+
+    def on_validation_batch_end(self, *_) -> None:
+        self.inner.update()
+
+    def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        self.inner.close()
+        for name, label in (("val_er", "ER"), ("val_miou", "mIoU")):
+            self.shown[label] = f"{trainer.callback_metrics[name].item():.1f}"
+        self.bar.set_postfix(self.shown)
+
+    def on_train_end(self, *_) -> None:
+        self.bar.close()
+
+    def on_exception(self, *_) -> None:
+        for name in ("inner", "bar"):
+            if hasattr(self, name):
+                getattr(self, name).close()
