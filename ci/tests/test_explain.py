@@ -7,9 +7,24 @@ from matplotlib.colors import to_rgb
 from test_figures import assert_readable
 
 from ifsl import Benchmark
-from ifsl.data.episodes import Episode, to_picture
-from ifsl.learners.maps import segment, stack
-from ifsl.pictures import explain, figures
+from ifsl.data.episodes import Episode
+from ifsl.data.images import to_image
+from ifsl.learners.maps import merge_classes, segment
+from ifsl.pictures.canvas import LIGHT, colour_features, mask_of, square_query
+from ifsl.pictures.correlation import select_cell, show_correlation, show_features
+from ifsl.pictures.hybrid_masking import show_masking
+from ifsl.pictures.maps import plot_thresholds, show_class_maps, show_merging, show_threshold
+from ifsl.pictures.panet import show_prototypes, show_shots
+from ifsl.pictures.pfenet import show_bins, show_priors
+from ifsl.pictures.squeezing import Stage, show_squeezing, show_views, tile_views
+from ifsl.pictures.supervision import (
+    plot_errors,
+    plot_label_shares,
+    plot_scores_by_threshold,
+    show_training,
+    show_two_predictions,
+)
+from ifsl.pictures.tasks import show_three_tasks
 
 
 @pytest.fixture(scope="module")
@@ -26,28 +41,28 @@ def some_maps(way: int, side: int = 12) -> torch.Tensor:
 @pytest.mark.parametrize("way", [1, 2, 3, 4, 5])
 def test_maps_are_readable(bench: Benchmark, way: int) -> None:
     ep, log_prob = bench.episode(3, way, 1, 64), some_maps(way)
-    assert_readable(explain.class_maps(ep, log_prob[0]))
+    assert_readable(show_class_maps(ep, log_prob[0]))
     if way <= 3:
-        assert_readable(explain.threshold(ep, log_prob[0], 0.5))
-    stacked = stack(log_prob)
+        assert_readable(show_threshold(ep, log_prob[0], 0.5))
+    stacked = merge_classes(log_prob)
     masks = [stacked.argmax(dim=1)[0].numpy(), segment(stacked, [ep.size])[0].numpy()]
-    assert_readable(explain.merged(ep, stacked[0], masks))
+    assert_readable(show_merging(ep, stacked[0], masks))
 
 
 def test_threshold_counts_cells_and_judges(bench: Benchmark) -> None:
     ep = next(ep for ep in (bench.episode(i, 2, 1, 64) for i in range(100)) if ep.presence.tolist() == [True, False])
     log_prob = some_maps(2)[0]  # the largest probabilities are 0.45 and 0.9
-    fig = explain.threshold(ep, log_prob, 0.5)
+    fig = show_threshold(ep, log_prob, 0.5)
     assert [text.get_text() for text in fig.axes[-1].texts] == ["0.45\nno ✗", "0.90\nyes ✗"]
     reach = int((log_prob[1, 1].exp() >= 0.5).sum())
     assert fig.axes[2].get_xlabel() == f"{reach} of 144 cells\nreach 0.50"
-    low = explain.threshold(ep, log_prob, 0.45 - 1e-6)
+    low = show_threshold(ep, log_prob, 0.45 - 1e-6)
     assert low.axes[-1].texts[0].get_text() == "0.45\nyes ✓"
 
 
 def test_threshold_curve_adds_up() -> None:
     largest, present = [0.9, 0.6, 0.4, 0.2], [True, False, True, False]
-    fig = explain.threshold_curve(largest, present, mark="0.5, as published")
+    fig = plot_thresholds(largest, present, mark="0.5, as published")
     right, alarms, missed = (line.get_ydata() for line in fig.axes[0].lines[:3])
     assert np.allclose(right + alarms + missed, 100)
     limits = fig.axes[0].lines[0].get_xdata()
@@ -57,8 +72,8 @@ def test_threshold_curve_adds_up() -> None:
 
 def test_at_asks_the_cell_under_the_point() -> None:
     values = torch.arange(4 * 6 * 2 * 2, dtype=torch.float32).reshape(1, 4, 6, 2, 2)
-    assert torch.equal(explain.at({"level": values}, (0.5, 0.0))["level"], values[0, 0, 3])
-    assert torch.equal(explain.at({"level": values}, (1.0, 1.0))["level"], values[0, 3, 5])
+    assert torch.equal(select_cell({"level": values}, (0.5, 0.0))["level"], values[0, 0, 3])
+    assert torch.equal(select_cell({"level": values}, (1.0, 1.0))["level"], values[0, 3, 5])
 
 
 @pytest.mark.parametrize("inside_only", [False, True])
@@ -68,7 +83,7 @@ def test_answers_are_readable_and_masked(bench: Benchmark, inside_only: bool) ->
     mask[10:40, 20:30] = 1
     values = torch.rand(8, 8, generator=torch.Generator().manual_seed(0))
     levels = {name: values for name in ("layer2, 34 x 34 cells", "layer3, 17 x 17 cells", "layer4, 9 x 9 cells")}
-    fig = explain.answers(ep.picture, (0.2, 0.7), ep.picture[:64, :64], mask, levels, inside_only)
+    fig = show_correlation(ep.picture, (0.2, 0.7), ep.picture[:64, :64], mask, levels, inside_only)
     seen = fig.axes[2].images[0].get_array()
     assert np.ma.getmaskarray(seen).any() == inside_only
     assert_readable(fig)
@@ -76,7 +91,7 @@ def test_answers_are_readable_and_masked(bench: Benchmark, inside_only: bool) ->
 
 def test_feature_colours_are_readable(bench: Benchmark) -> None:
     features = torch.randn(16, 6, 6, generator=torch.Generator().manual_seed(0))
-    fig = explain.feature_colours(bench.episode(3, 1, 1, 64).picture, {"one": features, "other": features})
+    fig = show_features(bench.episode(3, 1, 1, 64).picture, {"one": features, "other": features})
     assert fig.axes[1].images[0].get_array().shape == (6, 6, 3)
     assert_readable(fig)
 
@@ -87,7 +102,7 @@ def one_present(bench: Benchmark) -> Episode:
 
 def test_three_tasks(bench: Benchmark) -> None:
     ep = one_present(bench)
-    fig = explain.three_tasks(ep)
+    fig = show_three_tasks(ep)
     said = [text.get_text() for text in fig.axes[0].texts]
     for n, name in enumerate(ep.class_names):
         assert said.count(f"{name}: {'yes' if ep.presence[n] else 'no'}") == 2  # not in FS-S, which does not ask
@@ -98,7 +113,7 @@ def test_prototypes_are_readable_and_mark_the_cells(bench: Benchmark) -> None:
     ep, inside = bench.episode(3, 1, 1, 64), torch.zeros(9, 9, dtype=torch.bool)
     inside[2:5, 3:7] = True
     foreground = torch.linspace(0, 1, 9).expand(9, 9)
-    fig = explain.prototypes(ep, inside, torch.stack([1 - foreground, foreground]), foreground)
+    fig = show_prototypes(ep, inside, torch.stack([1 - foreground, foreground]), foreground)
     assert fig.axes[1].get_xlabel() == "12 cells of the class, 69 others"
     assert np.array_equal(fig.axes[1].images[0].get_array(), inside)
     assert_readable(fig)
@@ -107,14 +122,14 @@ def test_prototypes_are_readable_and_mark_the_cells(bench: Benchmark) -> None:
 @pytest.mark.parametrize("shot", [2, 5])
 def test_shots_are_readable(bench: Benchmark, shot: int) -> None:
     ep, each = bench.episode(3, 1, shot, 64), torch.rand(shot, 9, 9, generator=torch.Generator().manual_seed(0))
-    fig = explain.shot_maps(ep, each, each.mean(dim=0))
+    fig = show_shots(ep, each, each.mean(dim=0))
     assert len(fig.axes) == 2 * (shot + 1) + 1
     assert_readable(fig)
 
 
 def test_masks_reach_a_half() -> None:
     foreground = torch.tensor([[0.2, 0.9], [0.2, 0.9]])  # 0.5 is reached after 3.4 of the 8 steps
-    assert explain.mask_of(foreground, 9).mean(axis=0).tolist() == [0, 0, 0, 0, 1, 1, 1, 1, 1]
+    assert mask_of(foreground, 9).mean(axis=0).tolist() == [0, 0, 0, 0, 1, 1, 1, 1, 1]
 
 
 def test_priors_are_readable_and_say_whether_the_class_is_there(bench: Benchmark) -> None:
@@ -122,7 +137,7 @@ def test_priors_are_readable_and_say_whether_the_class_is_there(bench: Benchmark
     episodes = [bench.episode(i, 1, 1, 64) for i in range(40)]
     for there in (True, False):
         ep = next(ep for ep in episodes if ep.presence.item() == there)
-        fig = explain.prior(ep, *values)
+        fig = show_priors(ep, *values)
         assert (f"shows no {ep.class_names[0]}" in fig.axes[1].get_xlabel()) != there
         assert_readable(fig)
 
@@ -131,7 +146,7 @@ def test_bins_are_readable(bench: Benchmark) -> None:
     draw = torch.Generator().manual_seed(0)
     priors = [torch.rand(side, side, generator=draw) for side in (34, 17, 9, 5)]
     found, without = torch.randn(4, 6, 34, 34, generator=draw), torch.rand(4, 34, 34, generator=draw)
-    fig = explain.bins(bench.episode(3, 1, 1, 64), priors, list(found), without[0], list(without))
+    fig = show_bins(bench.episode(3, 1, 1, 64), priors, list(found), without[0], list(without))
     assert [ax.get_title() for ax in fig.axes[1:5]] == [f"prior, {s} x {s}" for s in (34, 17, 9, 5)]
     assert_readable(fig)
 
@@ -139,9 +154,9 @@ def test_bins_are_readable(bench: Benchmark) -> None:
 def test_squeezed_levels_are_readable_and_ask_the_cell_under_the_point(bench: Benchmark) -> None:
     ep, answer = bench.episode(3, 1, 1, 64), torch.linspace(0, 1, 16).expand(16, 16)
     inside = torch.eye(5).bool()
-    stage = explain.Stage("weights, step 1", torch.rand(5, 5), "5 x 5, 0.25 of 0.50", inside)
+    stage = Stage("weights, step 1", torch.rand(5, 5), "5 x 5, 0.25 of 0.50", inside)
     levels = {name: [stage] * 4 for name in ("layer4", "layer3", "layer2")}
-    fig = explain.squeezed(ep, (0.99, 0.2), answer, levels, "weight (1 is the largest)")
+    fig = show_squeezing(ep, (0.99, 0.2), answer, levels, "weight (1 is the largest)")
     assert fig.axes[10].get_xlabel() == "1.00 at the cell"
     assert len(fig.axes[1].collections) == 1 and [ax.get_ylabel() for ax in fig.axes[1:12:5]] == list(levels)
     assert_readable(fig)
@@ -149,11 +164,11 @@ def test_squeezed_levels_are_readable_and_ask_the_cell_under_the_point(bench: Be
 
 def test_views_stand_at_their_query_cells(bench: Benchmark) -> None:
     values = torch.arange(3 * 4 * 2 * 2).reshape(3, 4, 2, 2) / 47
-    drawn = explain.side_by_side(values, side=18, gap=2)
+    drawn = tile_views(values, side=18, gap=2)
     assert drawn.shape == (3 * 20 - 2, 4 * 20 - 2)
     assert torch.equal(drawn[20:38:9, 40:58:9], values[1, 2])
     assert drawn[18:20].isnan().all() and drawn[:, 38:40].isnan().all()
-    fig = explain.views(bench.episode(3, 1, 1, 64), {"correlation": values, "mean": values[..., :1, :1]}, "mean")
+    fig = show_views(bench.episode(3, 1, 1, 64), {"correlation": values, "mean": values[..., :1, :1]}, "mean")
     assert fig.axes[1].get_xlabel() == "1 is 1.00" and not fig.axes[3].get_visible()
     assert_readable(fig)
 
@@ -166,10 +181,10 @@ def test_kinds_of_masking_are_readable_and_grey_where_they_are_zero(bench: Bench
         feature, hidden = torch.randn(2, 12, side, side, generator=draw)
         feature[:, : side // 2] = 0
         levels[name] = {"feature": feature, "input": hidden, "hybrid": torch.where(feature > 0, feature, hidden)}
-    picture, mask = to_picture(ep.supports[0, 0]), ep.masks[0, 0].byte().numpy()
-    fig = explain.kinds_of_masking(picture, picture, mask, levels)
+    picture, mask = to_image(ep.supports[0, 0]), ep.masks[0, 0].byte().numpy()
+    fig = show_masking(picture, picture, mask, levels)
     seen = {ax.get_title(): ax.images[0].get_array() for ax in fig.axes if ax.images}
-    grey = (seen["layer4: feature masking"] == np.float32(to_rgb(figures.LIGHT))).all(axis=2)
+    grey = (seen["layer4: feature masking"] == np.float32(to_rgb(LIGHT))).all(axis=2)
     assert grey[:4].all() and not grey[4:].any()
     assert (seen["layer4: share above 0"][:4] == 0).all() and 0.2 < seen["layer4: share above 0"][4:].mean() < 0.8
     assert_readable(fig)
@@ -178,27 +193,27 @@ def test_kinds_of_masking_are_readable_and_grey_where_they_are_zero(bench: Bench
 def test_colours_can_be_compared_between_maps() -> None:
     one, other = torch.randn(2, 6, 5, 5, generator=torch.Generator().manual_seed(0))
     other[:, 2, 3] = one[:, 1, 1]
-    a, b = explain.shared_colours(one, other)
+    a, b = colour_features(one, other)
     assert np.allclose(a[1, 1], b[2, 3])
 
 
 def test_what_labels_teach_is_readable() -> None:
     evidence, weak, strong = (torch.linspace(*ends, 10).tolist() for ends in ((0.1, 0.7), (0.4, 0.9), (0, 0.6)))
-    fig = explain.taught({name: (evidence, weak, strong) for name in ("inside the mask", "anywhere")})
+    fig = plot_label_shares({name: (evidence, weak, strong) for name in ("inside the mask", "anywhere")})
     assert [line.get_ydata()[-1] for line in fig.axes[0].lines[:2]] == pytest.approx([90, 60])
     assert_readable(fig)
 
 
 def test_lessons_are_readable(bench: Benchmark) -> None:
     losses, maps = [0.7, 0.5, 0.9], {step: torch.full((8, 8), 0.5) for step in (0, 2, 8)}
-    fig = explain.lessons(bench.episode(3, 1, 1, 64), {"strong": (losses, maps), "weak": (losses, maps)})
+    fig = show_training(bench.episode(3, 1, 1, 64), {"strong": (losses, maps), "weak": (losses, maps)})
     assert [ax.get_title() for ax in fig.axes[2:5]] == ["before training", "after 2 steps", "after 8 steps"]
     assert_readable(fig)
 
 
 def test_thresholds_are_readable() -> None:
     lines = {"strong": [10, 90, 30], "weak": [5, 5, 60]}
-    fig = explain.over_thresholds([0, 0.5, 1], {"ER (%)": lines, "IoU (%)": lines})
+    fig = plot_scores_by_threshold([0, 0.5, 1], {"ER (%)": lines, "IoU (%)": lines})
     assert list(fig.axes[1].lines[1].get_ydata()) == [5, 5, 60]
     assert_readable(fig)
 
@@ -207,15 +222,15 @@ def test_two_answers_are_judged(bench: Benchmark) -> None:
     episodes = [bench.episode(i, 1, 1, 64) for i in range(40)]
     there, absent = (next(ep for ep in episodes if ep.presence.item() == said) for said in (True, False))
     no, yes = torch.zeros(8, 8), torch.ones(8, 8)
-    fig = explain.two_answers({"best": (there, no, yes), "without": (absent, no, yes)})
+    fig = show_two_predictions({"best": (there, no, yes), "without": (absent, no, yes)})
     said = [ax.get_xlabel() for ax in fig.axes if ax.get_xlabel()]
-    share = (explain.square(there)[1] > 0).mean()
+    share = (square_query(there)[1] > 0).mean()
     assert said == ["IoU 0 %", f"IoU {100 * share:.0f} %", "right", "false alarm"]
     assert_readable(fig)
 
 
 def test_parts_stand_behind_each_other() -> None:
     bars = {"one": {"missed": 2.0, "near": 1.0}, "other": {"missed": 0.5, "near": 0.25}}
-    fig = explain.parts(bars, "wrong pixels (% of all)")
+    fig = plot_errors(bars, "wrong pixels (% of all)")
     assert [text.get_text() for text in fig.axes[0].texts] == ["3.0", "0.8"]
     assert_readable(fig)

@@ -10,8 +10,12 @@ import torch
 
 from ifsl import Benchmark
 from ifsl.data.episodes import Episode
-from ifsl.pictures import figures
-from ifsl.run import folders as own
+from ifsl.pictures.benchmarks import pick_class_images, plot_class_split, plot_presence_counts
+from ifsl.pictures.canvas import WAY_COLOURS, WIDTH, InlineFigure, iou, overlay, rgb, way_colour
+from ifsl.pictures.charts import plot_curves, plot_rates, plot_scores, plot_sweep
+from ifsl.pictures.episodes import show, show_gallery
+from ifsl.pictures.folders import show_predictions
+from ifsl.run.folders import Prediction, Support
 
 
 @pytest.fixture(scope="module")
@@ -24,11 +28,11 @@ def guess(ep: Episode) -> tuple[torch.Tensor, list[torch.Tensor]]:
     return torch.ones_like(ep.presence)[None], [torch.roll(ep.query_mask, (20, 30), (0, 1))]
 
 
-def texts(fig: figures.Picture) -> list[str]:
+def texts(fig: InlineFigure) -> list[str]:
     return [text.get_text() for ax in fig.axes for text in ax.texts]
 
 
-def extents(fig: figures.Picture) -> dict[str, np.ndarray]:
+def extents(fig: InlineFigure) -> dict[str, np.ndarray]:
     """{text and place: pixel box x0 y0 x1 y1} of what a figure says, ticks and legends included, slants not."""
     import matplotlib.text
 
@@ -41,7 +45,7 @@ def extents(fig: figures.Picture) -> dict[str, np.ndarray]:
     return boxes
 
 
-def assert_readable(fig: figures.Picture) -> None:
+def assert_readable(fig: InlineFigure) -> None:
     boxes = extents(fig)
     width, height = fig.get_size_inches() * fig.dpi
     assert boxes
@@ -56,18 +60,18 @@ def test_overlay_marks_what_is_marked_and_greys_the_rest() -> None:
     picture = np.zeros((60, 80, 3), np.uint8) + np.array([200, 40, 90], np.uint8)
     mask = np.zeros((60, 80), np.uint8)
     mask[10:40, 10:40], mask[10:40, 50:70] = 2, 255
-    seen = figures.overlay(picture, mask, strength=0.5).astype(int)
+    seen = overlay(picture, mask, strength=0.5).astype(int)
     assert (np.ptp(seen[50:], axis=2) == 0).all()  # outside: grey
-    colour = figures.rgb(figures.way_colour(2))
+    colour = rgb(way_colour(2))
     assert (seen[10, 10:40] == colour).all()  # the outline: the way's colour
     assert np.abs(seen[25, 25] - (colour + picture[0, 0]) / 2).max() <= 1  # inside: half of each
     assert (seen[10, 50:70] == 255).all()  # void: white
 
 
 def test_each_way_has_its_own_colour() -> None:
-    colours = [figures.way_colour(n) for n in range(6)]
-    assert len(set(colours)) == 6 and colours[1:] == list(figures.WAY_COLOURS)
-    assert np.ptp(figures.rgb(colours[0])) == 0  # the background is grey
+    colours = [way_colour(n) for n in range(6)]
+    assert len(set(colours)) == 6 and colours[1:] == list(WAY_COLOURS)
+    assert np.ptp(rgb(colours[0])) == 0  # the background is grey
 
 
 @pytest.mark.parametrize("predicted", [False, True])
@@ -75,8 +79,8 @@ def test_each_way_has_its_own_colour() -> None:
 @pytest.mark.parametrize("way", [1, 2, 3, 4, 5])
 def test_show_is_readable(bench: Benchmark, way: int, shot: int, predicted: bool) -> None:
     ep = bench.episode(way + shot, way, shot, 64)
-    fig = figures.show(ep, guess(ep) if predicted else None)
-    assert fig.get_figwidth() <= figures.WIDTH + 0.1
+    fig = show(ep, guess(ep) if predicted else None)
+    assert fig.get_figwidth() <= WIDTH + 0.1
     assert len(fig.axes[0].images) == way * shot + (3 if predicted else 2)
     assert_readable(fig)
 
@@ -84,39 +88,39 @@ def test_show_is_readable(bench: Benchmark, way: int, shot: int, predicted: bool
 def test_show_is_readable_with_long_names(bench: Benchmark) -> None:
     ep = bench.episode(3, 5, 1, 64)
     ep.class_names[:] = ["baseball glove", "traffic light", "hair drier", "potted plant", "tennis racket"]
-    assert_readable(figures.show(ep, guess(ep)))
+    assert_readable(show(ep, guess(ep)))
 
 
 def test_show_tells_right_from_wrong(bench: Benchmark) -> None:
     ep = next(ep for ep in (bench.episode(i, 2, 1, 64) for i in range(100)) if ep.presence.tolist() == [True, False])
-    perfect = texts(figures.show(ep, (ep.presence, ep.query_mask)))
+    perfect = texts(show(ep, (ep.presence, ep.query_mask)))
     assert perfect.count("yes ✓") == perfect.count("no ✓") == 1 and "100 %" in perfect and "–" in perfect
     nothing = (torch.zeros(1, 2, dtype=torch.bool), [torch.zeros_like(ep.query_mask)])
-    wrong = texts(figures.show(ep, nothing))
+    wrong = texts(show(ep, nothing))
     assert wrong.count("no ✗") == wrong.count("no ✓") == 1 and "0 %" in wrong and "100 %" not in wrong
-    assert not any("✓" in text or "✗" in text for text in texts(figures.show(ep)))
+    assert not any("✓" in text or "✗" in text for text in texts(show(ep)))
 
 
 def test_iou() -> None:
     a, b = np.array([1, 1, 0, 0], bool), np.array([0, 1, 1, 0], bool)
-    assert figures.iou(a, b) == pytest.approx(1 / 3)
-    assert figures.iou(~(a | True), ~(a | True)) is None
+    assert iou(a, b) == pytest.approx(1 / 3)
+    assert iou(~(a | True), ~(a | True)) is None
 
 
 def test_show_writes_a_number_on_each_way_of_the_masks(bench: Benchmark) -> None:
     ep = next(ep for ep in (bench.episode(i, 3, 1, 64) for i in range(300)) if ep.presence.sum() == 2)
     shown = [str(n) for n in range(1, 4) if ep.presence[n - 1]]
-    said = texts(figures.show(ep))
+    said = texts(show(ep))
     for n in ("1", "2", "3"):  # once beside the support, once in the table, once in the truth if it is there
         assert said.count(n) == 2 + (n in shown)
 
 
 def test_class_split(tiny_root) -> None:
     benches = [Benchmark("pascal", tiny_root, fold=f) for f in range(4)]
-    pictures = {c: picture for bench in benches for c, picture in figures.class_pictures(bench).items()}
+    pictures = {c: picture for bench in benches for c, picture in pick_class_images(bench).items()}
     assert list(pictures) == list(range(1, 21)) and all(p.shape[0] == p.shape[1] for p in pictures.values())
     folds = [bench.class_ids for bench in benches]
-    fig = figures.class_split(folds, benches[0].class_names, pictures)
+    fig = plot_class_split(folds, benches[0].class_names, pictures)
     cells = fig.axes[0].collections[0].get_array()
     assert cells.shape == (4, 20) and (cells.sum(axis=0) == 1).all()
     assert [np.flatnonzero(row).tolist() for row in cells] == [[c - 1 for c in fold] for fold in folds]
@@ -124,7 +128,7 @@ def test_class_split(tiny_root) -> None:
 
 
 def test_presence_counts_add_up() -> None:
-    fig = figures.presence_counts({1: [0, 1, 1, 0], 2: [0, 1, 2, 2]})
+    fig = plot_presence_counts({1: [0, 1, 1, 0], 2: [0, 1, 2, 2]})
     rows: dict[float, float] = {}
     for bar in fig.axes[0].patches:
         rows[bar.get_y()] = rows.get(bar.get_y(), 0) + bar.get_width()
@@ -134,7 +138,7 @@ def test_presence_counts_add_up() -> None:
 
 def test_comparison_is_readable() -> None:
     rows = {"trained": {"ER": (88.5, 83, 92), "mIoU": (45, 40, 50)}, "nothing": {"ER": (44, 44, 44), "mIoU": (0, 0, 0)}}
-    fig = figures.comparison(rows)
+    fig = plot_scores(rows)
     assert_readable(fig)
     assert [text.get_text() for text in fig.axes[0].texts] == ["88.5", "44.0"]
 
@@ -145,7 +149,7 @@ def test_curves_draw_what_the_rows_say() -> None:
         {"step": "20", "loss": "0.4", "val_er": "60.0", "val_miou": "10.0"},
         {"step": "40", "loss": "0.3", "val_er": "70.0", "val_miou": "20.0"},
     ]
-    fig = figures.curves({"asnet": rows, "hsnet": rows[:2], "none yet": []}, best=40)
+    fig = plot_curves({"asnet": rows, "hsnet": rows[:2], "none yet": []}, best=40)
     loss, er, miou = fig.axes
     assert loss.lines[0].get_xydata().tolist() == [[10, 0.5], [20, 0.4], [40, 0.3]]
     assert er.lines[0].get_xydata().tolist() == [[20, 60], [40, 70]] and len(miou.lines[2].get_xydata()) == 0
@@ -159,7 +163,7 @@ def test_curves_draw_what_the_rows_say() -> None:
 
 def test_sweep_spans_its_intervals() -> None:
     figure = {"ER": (80.0, 70.0, 85.0), "mIoU": (40.0, 41.0, 45.0)}  # an interval need not hold its value
-    fig = figures.sweep({name: {1: figure, 5: figure} for name in ("PANet", "PFENet", "HSNet", "ASNet", "HM")}, "shots")
+    fig = plot_sweep({name: {1: figure, 5: figure} for name in ("PANet", "PFENet", "HSNet", "ASNet", "HM")}, "shots")
     bars = fig.axes[0].containers[0].lines[2][0].get_segments()
     assert [segment[:, 1].tolist() for segment in bars] == [[70, 85], [70, 85]]
     places = {round(container.lines[0].get_xdata()[0], 3) for container in fig.axes[0].containers}
@@ -169,7 +173,7 @@ def test_sweep_spans_its_intervals() -> None:
 
 def test_rates_show_medians() -> None:
     groups = {"batch size": {"1": [1.0, 3.0, 2.0], "2": [4.0]}, "precision": {"32 bits": [1500.0]}, "a": {"b": [9.0]}}
-    fig = figures.rates(groups, "episodes per second")
+    fig = plot_rates(groups, "episodes per second")
     assert [bar.get_width() for bar in fig.axes[0].patches] == [2, 4]
     assert [text.get_text() for ax in fig.axes for text in ax.texts] == ["2", "4", "1,500", "9"]
     assert_readable(fig)
@@ -178,7 +182,7 @@ def test_rates_show_medians() -> None:
 @pytest.mark.parametrize("way", [1, 2, 5])
 def test_a_page_of_predictions_says_whose_they_are(bench: Benchmark, way: int) -> None:
     eps = [bench.episode(index, way, 1, 64) for index in range(3)]
-    fig = figures.gallery([(f"episode {ep.draw.index}", ep, guess(ep)) for ep in eps])
+    fig = show_gallery([(f"episode {ep.draw.index}", ep, guess(ep)) for ep in eps])
     said = texts(fig)
     assert [f"episode {ep.draw.index}" in said for ep in eps] == [True] * 3
     assert sum(text.startswith("yes ✗") for text in said) == sum((~ep.presence).sum().item() for ep in eps)
@@ -187,36 +191,36 @@ def test_a_page_of_predictions_says_whose_they_are(bench: Benchmark, way: int) -
 
 
 def test_a_figure_shows_itself_in_few_bytes(bench: Benchmark) -> None:
-    bundle = figures.show(bench.episode(1, 2, 1, 272))._repr_mimebundle_()
+    bundle = show(bench.episode(1, 2, 1, 272))._repr_mimebundle_()
     assert bundle["image/jpeg"].startswith(b"\xff\xd8") and len(bundle["image/jpeg"]) < 200_000
     assert "0x" not in bundle["text/plain"]
-    chart = figures.presence_counts({1: [0, 1]})._repr_mimebundle_()
+    chart = plot_presence_counts({1: [0, 1]})._repr_mimebundle_()
     assert chart["image/png"].startswith(b"\x89PNG")
 
 
 def test_pyplot_is_not_needed() -> None:
-    code = "import sys, ifsl.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, ifsl.pictures.episodes; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 # A reader's own folder ------------------------------------------------------------------------------------------------
 
 
-def answered(shot: int, photo: np.ndarray, seed: int = 0, masks: bool = True) -> own.Prediction:
+def answered(shot: int, photo: np.ndarray, seed: int = 0, masks: bool = True) -> Prediction:
     """What `predict_folder` could have said of a photo: heart in its left half, no star."""
     images = torch.rand(2, shot, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
     segmentation = np.zeros(photo.shape[:2], np.uint8)
     segmentation[:, : photo.shape[1] // 2] = 1
     marked = torch.zeros(2, shot, 32, 32).index_fill(3, torch.arange(10, 20), 1) if masks else None
-    support = own.Support(["heart", "star"], [[], []], images, marked)
-    return own.Prediction({"heart": True, "star": False}, segmentation, photo, support)
+    support = Support(["heart", "star"], [[], []], images, marked)
+    return Prediction({"heart": True, "star": False}, segmentation, photo, support)
 
 
 @pytest.mark.parametrize("shape", [(60, 80, 3), (90, 50, 3)])
 @pytest.mark.parametrize("count, masks", [(1, True), (3, False), (7, True)])
 def test_answers_to_a_photo(shape: tuple[int, ...], count: int, masks: bool) -> None:
     photo = np.full(shape, 90, np.uint8)
-    fig = figures.asked({f"learner {i}": answered(1 + i % 5, photo, i, masks) for i in range(count)})
+    fig = show_predictions({f"learner {i}": answered(1 + i % 5, photo, i, masks) for i in range(count)})
     said = texts(fig)
     assert said.count("photo") == 1 and said.count("heart: yes, 50 %") == said.count("star: no, 0 %") == count
     assert len(fig.axes[0].images) == 1 + count + 2 * min(count, 5)  # the photo, its answers, the most examples
@@ -225,5 +229,15 @@ def test_answers_to_a_photo(shape: tuple[int, ...], count: int, masks: bool) -> 
 
 def test_each_new_photo_stands_before_its_answers() -> None:
     photos = [np.full((60, 80, 3), value, np.uint8) for value in (10, 10, 200)]
-    fig = figures.asked({name: answered(1, photo) for name, photo in zip("abc", photos, strict=True)})
+    fig = show_predictions({name: answered(1, photo) for name, photo in zip("abc", photos, strict=True)})
     assert [text for text in texts(fig) if text in ("photo", *"abc")] == ["photo", "a", "b", "photo", "c"]
+
+
+@pytest.mark.parametrize("masks", [True, False])
+def test_show_takes_the_prediction_of_a_folder(masks: bool) -> None:
+    fig = show(answered(2, np.full((60, 80, 3), 90, np.uint8), masks=masks))
+    said = texts(fig)
+    assert ["photo" in said, "truth" in said] == [True, False]
+    assert said.count("yes") == said.count("no") == said.count("50 %") == said.count("0 %") == 1
+    assert len(fig.axes[0].images) == 4 + 2
+    assert_readable(fig)

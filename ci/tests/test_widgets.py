@@ -9,7 +9,7 @@ import torch
 from ifsl import Benchmark
 from ifsl.data.episodes import Episode
 from ifsl.pictures import widgets
-from ifsl.run import folders as own
+from ifsl.run.folders import Prediction, Support
 
 
 @pytest.fixture(scope="module")
@@ -97,12 +97,12 @@ def test_the_cross_moves(bench: Benchmark) -> None:
     assert len(set(pictures)) == 4
 
 
-def answered(shot: int, shade: int) -> own.Prediction:
+def answered(shot: int, shade: int) -> Prediction:
     """What a learner could have said of a photo with that many examples: one class, in the upper `shade` rows."""
-    support = own.Support(["star"], [[]], torch.zeros(1, shot, 3, 272, 272), torch.ones(1, shot, 272, 272))
+    support = Support(["star"], [[]], torch.zeros(1, shot, 3, 272, 272), torch.ones(1, shot, 272, 272))
     segmentation = np.zeros((400, 500), np.uint8)
     segmentation[:shade] = 1
-    return own.Prediction({"star": True}, segmentation, np.full((400, 500, 3), 90, np.uint8), support)
+    return Prediction({"star": True}, segmentation, np.full((400, 500, 3), 90, np.uint8), support)
 
 
 def test_the_slider_over_shots_changes_the_picture_within_a_second() -> None:

@@ -1,0 +1,148 @@
+"""What every chapter starts with, and what chapters 05 to 09 measure.
+
+Letters: B episodes, N ways, K shots, S image side.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor, nn
+
+from .errors import InputError, shown
+from .learners import METHODS, Learner, build_model
+from .learners.backbones import LitePyramid
+from .tiny import ensure_tiny
+
+TITLES = {"panet": "PANet", "pfenet": "PFENet", "hsnet": "HSNet", "asnet": "ASNet", "asnethm": "HM"}
+"""The learners' names as the papers write them, by method."""
+WARM_UP = 2
+"""Runs before the timed ones; after them the process holds the memory that it goes on using."""
+
+
+# Where things are -----------------------------------------------------------------------------------------------------
+
+
+def setup(root: str | Path | None = None, **others: str | Path) -> SimpleNamespace:
+    """The paths that a chapter uses, made absolute: `top`, the top of the repository, and one for each argument.
+
+    root: the folder of a benchmark; the tiny benchmark (a folder called "tiny") is made if it is not there yet. Paths
+    are relative to the top of the repository, so that a chapter finds its files whichever folder it runs in. Raises
+    `InputError` for a value that is no path, and where no repository lies above the working folder.
+    """
+    given = others if root is None else {"root": root, **others}
+    for name, path in given.items():
+        if not isinstance(path, str | Path):
+            raise InputError(f"{name} is {shown(path)}; give a path.")
+    top = find_top(Path.cwd())
+    paths = {name: top / path for name, path in given.items()}
+    if root is not None and paths["root"].name == "tiny":
+        ensure_tiny(paths["root"])
+    return SimpleNamespace(top=top, **paths)
+
+
+def find_top(folder: Path) -> Path:
+    """The top of the repository that a folder lies in; raises `InputError` where there is none."""
+    for above in (folder, *folder.parents):
+        if (above / "notebooks").is_dir() and (above / "data").is_dir():
+            return above
+    raise InputError(
+        f"{folder} is in no copy of the course's repository; clone the repository, run `make course` in it once and "
+        "open this notebook from its folder notebooks/."
+    )
+
+
+# What an episode costs ------------------------------------------------------------------------------------------------
+
+
+def measure_costs(
+    methods: Sequence[str] = tuple(METHODS),
+    backbone: str = "efficientnet_lite0",
+    way: int = 1,
+    shot: int = 1,
+    repeats: int = 5,
+) -> list[dict]:
+    """What an episode costs each learner, evaluated one episode at a time on the CPU.
+
+    Returns a dict for each method: method; trained, the number of parameters that training changes; seconds an episode;
+    floor, the same as a multiple of one plain forward pass of the learner's own backbone over the episode's images (for
+    HM, the masked support images too). Both are medians over `repeats` runs, in which learner and backbone take turns.
+    Weights and images are random; a quarter of each support image is inside the mask. Raises `InputError` for an
+    unknown method or backbone.
+    """
+    return [measure_cost(method, backbone, way, shot, repeats) for method in methods]
+
+
+def measure_cost(method: str, backbone: str, way: int, shot: int, repeats: int) -> dict:
+    """`measure_costs` of one learner."""
+    model = random_model(method, backbone)
+    episode = random_episode(1, way, shot, model.image_size)
+    images, plain = episode_images(model, *episode), plain_backbone(model)
+    with torch.inference_mode():
+        seconds, floor = time_in_turn(lambda: model.maps(*episode), lambda: plain(images), repeats)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return {"method": method, "trained": trained, "seconds": seconds, "floor": floor}
+
+
+def random_model(method: str, backbone: str) -> Learner:
+    """A learner with random weights, the same on every call."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return build_model(method, backbone)
+
+
+def random_episode(
+    batch: int, way: int, shot: int, size: int, device: torch.device | str = "cpu"
+) -> tuple[Tensor, Tensor, Tensor]:
+    """query (B, 3, S, S), supports (B, N, K, 3, S, S) and masks (B, N, K, S, S), each a disc on a quarter of its image.
+
+    The masks matter: HSNet compares nothing outside them, and ASNet and HM attend to nothing there.
+    """
+    source = torch.Generator().manual_seed(0)
+    images = torch.randn(batch, way * shot + 1, 3, size, size, generator=source).to(device)
+    along = torch.linspace(-0.5, 0.5, size, device=device).square()
+    disc = (torch.pi * (along + along[:, None]) < 0.25).float()
+    supports = images[:, 1:].unflatten(1, (way, shot))
+    return images[:, 0], supports, disc.expand(batch, way, shot, size, size)
+
+
+def episode_images(model: Learner, query: Tensor, supports: Tensor, masks: Tensor) -> Tensor:
+    """The images (M, 3, S, S) of an episode that a learner's backbone has to see: HM's sees each support twice."""
+    supports, masks = supports.flatten(0, 2), masks.flatten(0, 2)
+    masked = [supports * masks[:, None]] if model.method == "asnethm" else []
+    return torch.cat([query, supports, *masked])
+
+
+def plain_backbone(model: Learner) -> nn.Module:
+    """A learner's backbone as its authors wrote it, classification head included; PFENet has its own."""
+    if model.method == "pfenet":
+        return nn.Sequential(*model.frozen_modules())
+    return model.backbone.net if isinstance(model.backbone, LitePyramid) else model.backbone
+
+
+def time_in_turn(
+    run: Callable[[], object], floor: Callable[[], object], repeats: int, device: torch.device | str = "cpu"
+) -> tuple[float, float]:
+    """Median seconds of `run`, and the median of its multiples of `floor`.
+
+    The two are called in turn, because a machine's speed drifts; the first `WARM_UP` turns do not count.
+    """
+    pairs = [(time_call(run, device), time_call(floor, device)) for _ in range(WARM_UP + repeats)][WARM_UP:]
+    return statistics.median(a for a, _ in pairs), statistics.median(a / b for a, b in pairs)
+
+
+def time_call(run: Callable[[], object], device: torch.device | str = "cpu") -> float:
+    """Seconds of a call, up to the end of everything that it started on a GPU."""
+    wait_for(device)
+    started = time.perf_counter()
+    run()
+    wait_for(device)
+    return time.perf_counter() - started
+
+
+def wait_for(device: torch.device | str) -> None:
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)

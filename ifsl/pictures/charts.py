@@ -1,0 +1,123 @@
+"""Scores, learning curves and speed as charts (chapters 00 and 05 to 13)."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from .canvas import DPI, FONT, INK, LIGHT, LINES, QUIET, SOFT, WIDTH, InlineFigure
+
+MARKERS = "osD^vX"
+Scores = dict[str, tuple[float, float, float]]
+"""{metric: (value, low, high)} in %."""
+
+
+def make_chart(height: float, rows: int = 1, columns: int = 1, **options) -> tuple[InlineFigure, np.ndarray]:
+    """A figure as wide as a notebook, some inches high, and its axes (rows, columns) without the upper right frame."""
+    fig = InlineFigure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
+    axes = fig.subplots(rows, columns, squeeze=False, **options)
+    for ax in axes.flat:
+        ax.spines[["top", "right"]].set_visible(False)
+    return fig, axes
+
+
+def name_bars(ax: Axes, names: list[str], rows: int | None = None) -> None:
+    """The names of horizontal bars, the first on top; rows: how many there is room for."""
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim((rows or len(names)) - 0.5, -0.5)
+    ax.tick_params(axis="y", length=0)
+
+
+def legend_of_lines(names: list[str], size: float) -> list[Line2D]:
+    """A handle for each line, in its colour and with its marker."""
+    return [
+        Line2D([], [], color=LINES[i % 6], marker=MARKERS[i % 6], markersize=size, label=name)
+        for i, name in enumerate(names)
+    ]
+
+
+def plot_scores(rows: dict[str, Scores]) -> InlineFigure:
+    """Bars for a few learners: {learner: scores}; a whisker spans low to high."""
+    metrics = list(next(iter(rows.values())))
+    fig, axes = make_chart(0.4 * len(rows) + 0.9, 1, len(metrics), sharey=True)
+    for ax, metric in zip(axes[0], metrics, strict=True):
+        for y, row in enumerate(rows.values()):
+            value, low, high = row[metric]
+            ax.barh(y, value, 0.62, color=SOFT)
+            if low < high:
+                ends = [[max(value - low, 0)], [max(high - value, 0)]]  # over few episodes the value may lie outside
+                ax.errorbar(value, y, xerr=ends, color=INK, capsize=3, linewidth=1)
+            ax.text(max(value, high) + 2, y, f"{value:.1f}", va="center", color=INK)
+        name_bars(ax, list(rows))
+        ax.set(xlim=(0, 112), xlabel=f"{metric} (%)", xticks=range(0, 101, 20))
+    return fig
+
+
+def plot_curves(runs: dict[str, list[dict[str, str]]], best: int | None = None) -> InlineFigure:
+    """Loss, and ER and mIoU in validation, over the steps of training runs.
+
+    runs: {name: the rows of a metrics.csv, as `read_curve` returns them}; best: a step to mark, such as that of the
+    best checkpoint.
+    """
+    fig, axes = make_chart(2.9, 1, 3)
+    columns = {"loss": "training loss", "val_er": "validation ER (%)", "val_miou": "validation mIoU (%)"}
+    for ax, (column, label) in zip(axes[0], columns.items(), strict=True):
+        for i, rows in enumerate(runs.values()):
+            points = np.array([(int(row["step"]), float(row[column])) for row in rows if row[column]]).reshape(-1, 2)
+            marker = "" if column == "loss" and len(points) > 2 else MARKERS[i % 6]
+            ax.plot(*points.T, color=LINES[i % 6], linewidth=1.3, marker=marker, markersize=4)
+        if best is not None:
+            ax.axvline(best, color=QUIET, linewidth=1, linestyle="--", zorder=0)
+        ax.set(xlabel="step", ylabel=label, xlim=(0, None), ylim=(0, None))
+        if column != "loss":
+            ax.set(ylim=(-2, 102), yticks=range(0, 101, 20))
+        ax.xaxis.get_major_locator().set_params(integer=True, nbins=5)
+    handles = legend_of_lines(list(runs), 4)
+    if best is not None:
+        handles.append(Line2D([], [], color=QUIET, linewidth=1, linestyle="--", label=f"best, step {best}"))
+    fig.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 6), frameon=False)
+    return fig
+
+
+def plot_sweep(lines: dict[str, dict[int, Scores]], label: str) -> InlineFigure:
+    """Scores of learners over a whole number such as the way: {learner: {x: scores}}.
+
+    A whisker spans low to high. The learners are a little beside each other, so that no whisker hides another.
+    """
+    points = next(iter(lines.values()))
+    metrics, ticks = list(next(iter(points.values()))), sorted(set().union(*lines.values()))
+    step = 0.0225 * (ticks[-1] - ticks[0] or 1)  # of the axis, so that none is far from its place
+    fig, axes = make_chart(3.5, 1, len(metrics))
+    for ax, metric in zip(axes[0], metrics, strict=True):
+        for i, points in enumerate(lines.values()):
+            aside = step * (i - (len(lines) - 1) / 2)
+            value, low, high = np.array([points[x][metric] for x in sorted(points)]).T
+            style = {"color": LINES[i % 6], "marker": MARKERS[i % 6], "markersize": 5, "linewidth": 1.2, "capsize": 2}
+            ax.errorbar(np.array(sorted(points)) + aside, value, np.maximum([value - low, high - value], 0), **style)
+        ax.set(xlabel=label, ylabel=f"{metric} (%)", xticks=ticks, ylim=(-2, 102), yticks=range(0, 101, 20))
+        ax.grid(axis="y", color=LIGHT)
+    fig.legend(handles=legend_of_lines(list(lines), 5), loc="outside upper center", ncols=len(lines), frameon=False)
+    return fig
+
+
+def plot_rates(groups: dict[str, dict[str, list[float]]], label: str) -> InlineFigure:
+    """How fast something is in several settings: {what was varied: {setting: measurements}}, a panel for each group.
+
+    A bar is the median, its whisker spans the slowest to the fastest measurement. Each panel has a scale of its own.
+    """
+    columns = min(2, len(groups))
+    rows = -(-len(groups) // columns)
+    most = max(map(len, groups.values()))
+    fig, axes = make_chart(rows * (0.34 * most + 1.0), rows, columns)
+    for ax, (title, settings) in zip(axes.flat, groups.items(), strict=False):
+        for y, values in enumerate(settings.values()):
+            middle, low, high = np.median(values), min(values), max(values)
+            ax.barh(y, middle, 0.62, color=SOFT)
+            ax.errorbar(middle, y, xerr=[[middle - low], [high - middle]], color=INK, capsize=3, linewidth=1)
+            text = f"{middle:.3g}" if middle < 1000 else f"{middle:,.0f}"
+            ax.annotate(text, (high, y), (6, 0), textcoords="offset points", va="center", color=INK)
+        ax.set_title(title, loc="left", fontsize=FONT, fontweight="bold", color=INK)
+        name_bars(ax, list(settings), most)
+        ax.set(xlim=(0, 1.2 * max(max(values) for values in settings.values())), xlabel=label)
+    for ax in axes.flat[len(groups) :]:
+        ax.set_axis_off()
+    return fig

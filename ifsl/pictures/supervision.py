@@ -1,0 +1,120 @@
+"""Learning from masks and from class tags, side by side (chapter 10). All images are square, as a learner sees them.
+
+Letters: h w map size.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from ..data.episodes import Episode
+from .canvas import (
+    INK,
+    LINES,
+    QUIET,
+    InlineFigure,
+    add_colour_bar,
+    iou,
+    make_grid,
+    mask_of,
+    overlay_finely,
+    percent,
+    show_image,
+    show_map,
+    square_query,
+    support_image,
+)
+from .charts import make_chart, name_bars
+
+STRONG, WEAK = LINES[:2]
+"""Colours of the two kinds of supervision."""
+
+
+def plot_label_shares(panels: dict[str, tuple[Sequence[float], Sequence[float], Sequence[float]]]) -> InlineFigure:
+    """How cells with equal evidence are labelled: {kind of evidence: (evidence, weak, strong)}, shares 0…1, by bin.
+
+    weak: the share of a bin's cells whose query shows the class; strong: of those that lie on it.
+    """
+    fig, axes = make_chart(3.1, 1, len(panels))
+    for ax, (name, (evidence, weak, strong)) in zip(axes[0], panels.items(), strict=True):
+        style = {"markersize": 5, "linewidth": 1.5}
+        ax.plot(evidence, 100 * np.array(weak), "o-", color=WEAK, label="whose query shows the class (weak)", **style)
+        ax.plot(evidence, 100 * np.array(strong), "s-", color=STRONG, label="that lie on the class (strong)", **style)
+        ax.axhline(50, color=QUIET, linewidth=1, linestyle="--")
+        ax.set(xlim=(0, 1), xlabel=name, ylim=(-2, 102), yticks=range(0, 101, 25), ylabel="share of the cells (%)")
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
+    return fig
+
+
+def show_training(ep: Episode, runs: dict[str, tuple[Sequence[float], dict[int, Tensor]]]) -> InlineFigure:
+    """A few steps of training, a row for each run: its losses, and its map (h, w) of one query after some steps.
+
+    runs: {name: (losses, {steps made: foreground probabilities})}.
+    """
+    fig, axes = make_grid(len(runs), 2 + len(next(iter(runs.values()))[1]), 0.95)
+    for row, (name, (losses, maps)), colour in zip(axes, runs.items(), (STRONG, WEAK), strict=False):
+        row[0].plot(range(1, len(losses) + 1), losses, color=colour, marker="o", markersize=4)
+        row[0].axhline(np.log(2), color=QUIET, linewidth=1, linestyle="--")
+        row[0].set(ylim=(0, None), xlabel="step", xticks=[1, len(losses)], yticks=[0, 0.5, 1], ylabel=f"{name} loss")
+        row[0].spines[["left", "bottom"]].set_visible(True)
+        show_image(row[1], overlay_finely(*square_query(ep)), "query, truth")
+        for ax, (step, values) in zip(row[2:], maps.items(), strict=True):
+            show_map(ax, values, f"after {step} steps" if step else "before training")
+    add_colour_bar(fig, axes[:, 2:], f"probability of {ep.class_names[0]}")
+    return fig
+
+
+def plot_scores_by_threshold(limits: Sequence[float], panels: dict[str, dict[str, Sequence[float]]]) -> InlineFigure:
+    """Scores of a strong and a weak learner at every threshold: {score in %: {"strong": values, "weak": values}}."""
+    fig, axes = make_chart(2.9, 1, len(panels))
+    for ax, (label, lines) in zip(axes[0], panels.items(), strict=True):
+        for (name, values), colour, style in zip(lines.items(), (STRONG, WEAK), ("-", "--"), strict=True):
+            ax.plot(limits, values, style, color=colour, linewidth=2, label=name)
+        ax.axvline(0.5, color=QUIET, linewidth=1, label="0.5, as published")
+        ax.set(xlim=(0, 1), xlabel="threshold", ylim=(-2, 102), yticks=range(0, 101, 25), ylabel=label)
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
+    return fig
+
+
+def show_two_predictions(cases: dict[str, tuple[Episode, Tensor, Tensor]]) -> InlineFigure:
+    """The maps of two learners for the same 1-way queries, a row for each: {title: (episode, strong, weak)}.
+
+    strong, weak: foreground probabilities (h, w); beside each map is its mask, the pixels above 0.5.
+    """
+    fig, axes = make_grid(len(cases), 6, 0.95)
+    for row, (title, (ep, *maps)) in zip(axes, cases.items(), strict=True):
+        query, truth = square_query(ep)
+        show_image(row[0], support_image(ep), f"{title}: support")
+        show_image(row[1], overlay_finely(query, truth), f"truth: {ep.class_names[0] if truth.any() else 'not there'}")
+        for name, values, map_ax, mask_ax in zip(("strong", "weak"), maps, row[2::2], row[3::2], strict=True):
+            mask = mask_of(values, len(query))
+            show_map(map_ax, values, f"{name}: map")
+            show_image(mask_ax, overlay_finely(query, mask), f"{name}: mask", judge_mask(mask > 0, truth > 0))
+    add_colour_bar(fig, axes, "probability")
+    return fig
+
+
+def judge_mask(mask: np.ndarray, truth: np.ndarray) -> str:
+    """A mask against the truth, in words."""
+    if not truth.any():
+        return "false alarm" if mask.any() else "right"
+    return f"IoU {percent(iou(mask, truth))}"
+
+
+def plot_errors(bars: dict[str, dict[str, float]], label: str) -> InlineFigure:
+    """Bars made of kinds of errors: {bar: {kind: size}}, the same kinds in each; the sum is written behind a bar."""
+    fig, ((ax,),) = make_chart(0.42 * len(bars) + 1.2)
+    starts = np.zeros(len(bars))
+    for kind, colour in zip(next(iter(bars.values())), LINES, strict=False):
+        sizes = np.array([sizes[kind] for sizes in bars.values()])
+        ax.barh(range(len(bars)), sizes, 0.62, starts, color=colour, edgecolor="white", linewidth=0.5, label=kind)
+        starts += sizes
+    for y, length in enumerate(starts):
+        ax.text(length + 0.01 * starts.max(), y, f"{length:.1f}", va="center", color=INK)
+    ticks = ax.get_xticks()
+    name_bars(ax, list(bars))
+    ax.set(xlim=(0, max(ticks[-1], 1.06 * starts.max())), xlabel=label)
+    ax.set_xticks(ticks[ticks >= 0])
+    fig.legend(loc="outside upper center", ncols=6, frameon=False, columnspacing=1.2, handlelength=1.2)
+    return fig
