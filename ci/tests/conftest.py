@@ -1,4 +1,4 @@
-"""What many tests share: the tiny benchmark, drawn once, and the folder of expected numbers where there is one."""
+"""What many tests share: the tiny benchmark, made once, and the folder of expected numbers if there is one."""
 
 import os
 from pathlib import Path
@@ -14,8 +14,8 @@ torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST
 
 @pytest.fixture(scope="session")
 def tiny_root() -> Path:
-    """The tiny benchmark that `make` draws; drawn here if it is not there yet."""
-    from ifsl.tiny.scenes import ensure_tiny
+    """The tiny benchmark that `make` makes; made here if it is not there yet."""
+    from ifsl.tiny import ensure_tiny
 
     root = REPOSITORY / "data" / "tiny"
     ensure_tiny(root)
@@ -24,15 +24,15 @@ def tiny_root() -> Path:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Expected numbers and official lists that lie beside a checkout; tests that need them skip where they do not."""
+    """Expected numbers and official lists beside the checkout; without them, tests that need them skip."""
     if not SHARED.is_dir():
-        pytest.skip(f"the folder {SHARED.name} of expected numbers does not lie beside this checkout")
+        pytest.skip(f"the folder {SHARED.name} of expected numbers is not beside this checkout")
     return SHARED
 
 
 @pytest.fixture
 def one_thread():
-    """Sums are rounded by how many threads share them: runs that are compared have one each."""
+    """Rounding depends on how many threads share a sum, so runs that are compared use one thread each."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

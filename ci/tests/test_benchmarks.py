@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import ifsl
-from ifsl.data.benchmarks import fold_classes, read_coco_list, read_pascal_list
+from ifsl.data.classes import fold_classes
+from ifsl.data.lists import read_coco_list, read_pascal_list
 from ifsl.errors import InputError
 
 

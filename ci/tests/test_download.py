@@ -19,10 +19,14 @@ from PIL import Image, ImageOps
 from scipy.io import savemat
 
 import ifsl
-from ifsl.data import download, fetch, lists
-from ifsl.data.benchmarks import fold_classes
-from ifsl.data.episodes import read_pair
+from ifsl.data import download, fetch, sources
+from ifsl.data.classes import fold_classes
+from ifsl.data.coco import rasterise
+from ifsl.data.derive import derive_lists
 from ifsl.data.fetch import Remote
+from ifsl.data.lists import write_lists
+from ifsl.data.loading import TestEpisodes, TrainEpisodes
+from ifsl.download import main
 from ifsl.errors import InputError
 
 DATA = bytes(np.random.RandomState(0).bytes(50_000))
@@ -172,7 +176,7 @@ def test_offline_is_one_sentence(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with Server() as gone:
         address = gone.address  # closed below: nobody listens there
-    assert download.main(["lists", "pascal", "--root", str(tmp_path), "--mirror", address]) == 2
+    assert main(["lists", "pascal", "--root", str(tmp_path), "--mirror", address]) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert f"{address}/pascal/trn/fold0.txt cannot be fetched" in said and "--mirror" in said
     assert not list(tmp_path.rglob("*.txt*"))
@@ -190,7 +194,7 @@ def test_a_full_disk_is_one_sentence(server, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("mirror", ["ftp://example.org", "data", "file:///etc", ""])
 def test_an_address_must_be_one(tmp_path, mirror, capsys):
-    assert download.main(["lists", "--root", str(tmp_path), "--mirror", mirror]) == 2
+    assert main(["lists", "--root", str(tmp_path), "--mirror", mirror]) == 2
     assert "--mirror" in capsys.readouterr().err
 
 
@@ -338,7 +342,7 @@ def little_voc(server, monkeypatch):
 
 
 def test_pascal_from_the_network_to_an_episode(server, little_voc, tmp_path, capsys):
-    assert download.main(["pascal", "--root", str(tmp_path)]) == 0
+    assert main(["pascal", "--root", str(tmp_path)]) == 0
     assert "GB to fetch" in capsys.readouterr().out
     home = tmp_path / "VOC2012"
     assert sorted(os.listdir(home)) == ["ImageSets", "JPEGImages", "SegmentationClass", "SegmentationClassAug"]
@@ -346,14 +350,14 @@ def test_pascal_from_the_network_to_an_episode(server, little_voc, tmp_path, cap
     for name, mask in little_voc.items():  # VOC's own where it has one, SBD's elsewhere
         assert np.array_equal(np.asarray(Image.open(home / "SegmentationClassAug" / f"{name}.png")), mask)
     asked = len(server.asked)
-    assert download.main(["pascal", "--root", str(tmp_path)]) == 0 and len(server.asked) == asked
+    assert main(["pascal", "--root", str(tmp_path)]) == 0 and len(server.asked) == asked
 
-    assert download.main(["check", "pascal", "--root", str(tmp_path)]) == 2
+    assert main(["check", "pascal", "--root", str(tmp_path)]) == 2
     assert "There are no lists" in capsys.readouterr().out
     (home / "ImageSets" / "Segmentation" / "val.txt").write_text("2007_000001\n")
     for name in ("2007_000002", "2007_000003", "2007_000004"):  # enough images of class 1 for an episode
         (home / "SegmentationClassAug" / f"{name}.png").write_bytes(png(block(1)))
-    assert download.main(["derive", "pascal", "--root", str(tmp_path), "--workers", "1"]) == 0
+    assert main(["derive", "pascal", "--root", str(tmp_path), "--workers", "1"]) == 0
     assert "derived" in capsys.readouterr().out
     trn = tmp_path / "splits" / "pascal" / "trn"
     assert (trn / "fold0.txt").read_text().split() == [f"2007_00000{i}__01" for i in (2, 3, 4)]
@@ -362,11 +366,11 @@ def test_pascal_from_the_network_to_an_episode(server, little_voc, tmp_path, cap
 
 def test_broken_off_between_the_two_archives(server, little_voc, tmp_path, capsys):
     server.manner["/sbd.tgz"] = "missing"
-    assert download.main(["pascal", "--root", str(tmp_path)]) == 2
+    assert main(["pascal", "--root", str(tmp_path)]) == 2
     assert "sbd.tgz" in capsys.readouterr().err
     assert not (tmp_path / "VOC2012" / "SegmentationClassAug").exists()
     server.manner["/sbd.tgz"] = "well"
-    assert download.main(["pascal", "--root", str(tmp_path)]) == 0
+    assert main(["pascal", "--root", str(tmp_path)]) == 0
     assert [path for path, _ in server.asked].count("/voc.tar") == 1
     assert len(os.listdir(tmp_path / "VOC2012" / "SegmentationClassAug")) == len(little_voc)
 
@@ -385,11 +389,11 @@ def test_killed_while_unpacking(server, little_voc, tmp_path, monkeypatch):
 
         root = tmp_path / str(dies_after)
         monkeypatch.setattr(fetch.os, "replace", replace_until)
-        assert download.main(["pascal", "--root", str(root)]) == 130
+        assert main(["pascal", "--root", str(root)]) == 130
         aug, pictures = root / "VOC2012" / "SegmentationClassAug", root / "VOC2012" / "JPEGImages"
         assert not aug.exists() and (not pictures.exists() or len(os.listdir(pictures)) == len(little_voc))
         monkeypatch.setattr(fetch.os, "replace", straight)
-        assert download.main(["pascal", "--root", str(root)]) == 0
+        assert main(["pascal", "--root", str(root)]) == 0
         found = {path.stem: np.asarray(Image.open(path)) for path in aug.iterdir()}
         assert found.keys() == little_voc.keys()
         assert all(np.array_equal(found[name], mask) for name, mask in little_voc.items())
@@ -400,7 +404,7 @@ def test_what_is_there_is_kept_and_completed(little_voc, tmp_path):
     mine = tmp_path / "VOC2012" / "JPEGImages" / "2007_000001.jpg"
     mine.parent.mkdir(parents=True)
     mine.write_bytes(b"mine")
-    assert download.main(["pascal", "--root", str(tmp_path)]) == 0
+    assert main(["pascal", "--root", str(tmp_path)]) == 0
     assert mine.read_bytes() == b"mine" and len(os.listdir(mine.parent)) == len(little_voc)
 
 
@@ -408,7 +412,7 @@ def test_what_is_there_is_kept_and_completed(little_voc, tmp_path):
 def test_a_mask_of_sbd_that_is_none(server, little_voc, tmp_path, monkeypatch, content, capsys):
     sbd = tar({"benchmark_RELEASE/dataset/cls/2007_000009.mat": content}, "w:gz")
     monkeypatch.setattr(download, "SBD", replace(download.SBD, remote=server.offer("sbd.tgz", sbd), count=1))
-    assert download.main(["pascal", "--root", str(tmp_path)]) == 2
+    assert main(["pascal", "--root", str(tmp_path)]) == 2
     assert "2007_000009.png is no mask of SBD" in capsys.readouterr().err
     assert not (tmp_path / "VOC2012" / "SegmentationClassAug").exists()
 
@@ -426,7 +430,7 @@ def test_coco_from_the_network(server, tmp_path, monkeypatch, capsys):
         for archive, name, data, count in zip(download.COCO, names, packed, (2, 1, 2), strict=True)
     ]
     monkeypatch.setattr(download, "COCO", little)
-    assert download.main(["coco", "--root", str(tmp_path), "--mirror", server.address]) == 0
+    assert main(["coco", "--root", str(tmp_path), "--mirror", server.address]) == 0
     assert "20.8 GB" in capsys.readouterr().out  # what the real pictures would take
     found = sorted(str(path.relative_to(tmp_path / "COCO2014")) for path in tmp_path.rglob("*") if path.is_file())
     assert found == [
@@ -440,7 +444,7 @@ def test_coco_from_the_network(server, tmp_path, monkeypatch, capsys):
 
 def test_too_little_room_is_said_before_anything_is_fetched(little_voc, server, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9, 9, 1_000_000))
-    assert download.main(["pascal", "--root", str(tmp_path / "new")]) == 2
+    assert main(["pascal", "--root", str(tmp_path / "new")]) == 2
     assert "0.0 GB free; make room" in capsys.readouterr().err
     assert server.asked == [] and os.listdir(tmp_path) == []
 
@@ -449,31 +453,31 @@ def test_sizes_and_sums_have_their_form():
     for remote in (download.VOC.remote, download.SBD.remote, *(a.remote for a in download.COCO)):
         kind, total = remote.digest.split(":")
         assert len(total) == hashlib.new(kind).digest_size * 2 and remote.size > 2e8
-    assert len(lists.LISTS) == 16 and len({total for _, total in lists.LISTS.values()}) == 16
+    assert len(sources.LISTS) == 16 and len({total for _, total in sources.LISTS.values()}) == 16
 
 
 # Lists ----------------------------------------------------------------------------------------------------------------
 
 
 def test_published_lists_are_what_the_sums_say(shared, server, tmp_path, capsys):
-    for name in lists.LISTS:
+    for name in sources.LISTS:
         server.offer(name, (shared / "splits" / name).read_bytes())
-    assert download.main(["lists", "--root", str(tmp_path), "--mirror", server.address]) == 0
-    for name in lists.LISTS:
+    assert main(["lists", "--root", str(tmp_path), "--mirror", server.address]) == 0
+    for name in sources.LISTS:
         assert (tmp_path / "splits" / name).read_bytes() == (shared / "splits" / name).read_bytes()
     for name in ("pascal", "coco"):
-        assert lists.origin(tmp_path / "splits" / name, name) == "the published lists"
+        assert download.identify_lists(tmp_path / "splits" / name, name) == "the published lists"
         assert ifsl.Benchmark(name, tmp_path).source == "as given"
     (tmp_path / "splits" / "pascal" / "val" / "fold0.txt").write_text("2007_000033__01\n")
-    assert lists.origin(tmp_path / "splits" / "pascal", "pascal").startswith("neither")
+    assert download.identify_lists(tmp_path / "splits" / "pascal", "pascal").startswith("neither")
 
 
 @pytest.fixture
 def little_lists(server, monkeypatch):
     """Lists in the place of the published ones: content {name: bytes}."""
-    content = {name: f"{name}\n".encode() for name in lists.LISTS}
+    content = {name: f"{name}\n".encode() for name in sources.LISTS}
     made = {name: (len(data), hashlib.sha256(data).hexdigest()) for name, data in content.items()}
-    monkeypatch.setattr(lists, "LISTS", made)
+    monkeypatch.setattr(sources, "LISTS", made)
     for name, data in content.items():
         server.offer(name, data)
     return content
@@ -481,14 +485,14 @@ def little_lists(server, monkeypatch):
 
 def test_published_lists_take_the_place_of_derived_ones_only(server, little_lists, tmp_path):
     folder = tmp_path / "splits" / "coco"
-    lists.write_lists(folder, "coco", "trn", [])
+    write_lists(folder, "coco", "trn", [])
     (folder / "DERIVED").touch()
     server.manner["/coco/val/fold3.pkl"] = "missing"
     with pytest.raises(InputError, match="fold3"):
-        lists.fetch_lists(tmp_path, "coco", server.address)
+        download.fetch_lists(tmp_path, "coco", server.address)
     assert (folder / "DERIVED").is_file() and len(os.listdir(folder / "trn")) == 4  # as it was
     server.manner["/coco/val/fold3.pkl"] = "well"
-    lists.fetch_lists(tmp_path, "coco", server.address)
+    download.fetch_lists(tmp_path, "coco", server.address)
     assert sorted(os.listdir(folder)) == ["trn", "val"]
     assert (folder / "val" / "fold3.pkl").read_bytes() == little_lists["coco/val/fold3.pkl"]
 
@@ -496,7 +500,7 @@ def test_published_lists_take_the_place_of_derived_ones_only(server, little_list
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
     with pytest.raises(InputError, match="move it away"):
-        lists.fetch_lists(tmp_path, "pascal", server.address)
+        download.fetch_lists(tmp_path, "pascal", server.address)
     assert mine.read_text() == "mine"
 
 
@@ -517,7 +521,7 @@ def little_coco(tmp_path):
 
 
 def test_derived_lists(little_coco, capsys):
-    assert download.main(["derive", "coco", "--root", str(little_coco), "--workers", "1"]) == 0
+    assert main(["derive", "coco", "--root", str(little_coco), "--workers", "1"]) == 0
     assert "trn has 4 of 4 images, 2 of 80 classes; val has 11 of 12 images, 5 of 80" in capsys.readouterr().out
     bench = ifsl.Benchmark("coco", little_coco, fold=0)
     assert bench.entries == [(f"val2014/COCO_val2014_{i:012d}.jpg", 1 if i < 3 else 5) for i in (0, 1, 2, 9, 10)]
@@ -528,17 +532,17 @@ def test_derived_lists(little_coco, capsys):
     assert alone.class_ids == [3]  # 2 is tested there
     with pytest.raises(InputError, match="one class"):
         alone.draw(0, 1, 1)
-    assert download.main(["check", "coco", "--root", str(little_coco)]) == 0
+    assert main(["check", "coco", "--root", str(little_coco)]) == 0
     said = capsys.readouterr().out
     assert "coco lists: derived, not the published lists, 15 images" in said and "15 of 15 opened fit" in said
-    assert download.main(["derive", "coco", "--root", str(little_coco)]) == 0  # again, over derived ones
+    assert main(["derive", "coco", "--root", str(little_coco)]) == 0  # again, over derived ones
     (little_coco / "splits" / "coco" / "DERIVED").unlink()
-    assert download.main(["derive", "coco", "--root", str(little_coco)]) == 2  # but over no others
+    assert main(["derive", "coco", "--root", str(little_coco)]) == 2  # but over no others
     assert len(ifsl.Benchmark("coco", little_coco, 0, "trn", lists=None).entries) == 4
 
 
 def test_an_incomplete_list_that_is_not_derived_keeps_its_classes(little_coco):
-    lists.write_lists(little_coco / "splits" / "coco", "coco", "val", [("val2014/COCO_val2014_000000000000.jpg", 1)])
+    write_lists(little_coco / "splits" / "coco", "coco", "val", [("val2014/COCO_val2014_000000000000.jpg", 1)])
     bench = ifsl.Benchmark("coco", little_coco, fold=0)
     assert bench.class_ids == fold_classes("coco", 0, "val")
     with pytest.raises(InputError, match="has no image|too few"):
@@ -551,7 +555,7 @@ def test_lists_survive_a_round_trip(tmp_path):
         count = 20 if name == "pascal" else 80
         entries = [(form.format(i), int(c)) for i in range(300) for c in sorted(stream.choice(count, 2, False) + 1)]
         for split in ("trn", "val"):
-            lists.write_lists(tmp_path / "splits" / name, name, split, entries)
+            write_lists(tmp_path / "splits" / name, name, split, entries)
         for fold in range(4):
             val = ifsl.Benchmark(name, tmp_path, fold)
             own = [entry for entry in entries if entry[1] in val.class_ids]
@@ -562,7 +566,7 @@ def test_lists_survive_a_round_trip(tmp_path):
 
 def test_derive_says_what_is_missing(tmp_path, capsys):
     for name, word in (("pascal", r"val\.txt is missing"), ("coco", "train2014 is missing")):
-        assert download.main(["derive", name, "--root", str(tmp_path)]) == 2
+        assert main(["derive", name, "--root", str(tmp_path)]) == 2
         assert re.search(word, capsys.readouterr().err)
 
 
@@ -570,13 +574,13 @@ def test_derive_says_what_is_missing(tmp_path, capsys):
 
 
 def test_check_names_what_is_missing(little_coco, capsys):
-    download.main(["derive", "coco", "--root", str(little_coco)])
+    main(["derive", "coco", "--root", str(little_coco)])
     root = ["--root", str(little_coco)]
     home = little_coco / "COCO2014"
     (home / "annotations" / "val2014" / "COCO_val2014_000000000001.png").unlink()
     (home / "val2014" / "COCO_val2014_000000000002.jpg").write_bytes(jpg((9, 9)))
     capsys.readouterr()
-    assert download.main(["check", "coco", *root]) == 2
+    assert main(["check", "coco", *root]) == 2
     said = capsys.readouterr().out.splitlines()
     assert said[1] == "coco pictures: 15 of 15 in the lists"
     assert "coco masks: 14 of 15 in the lists; " in said[2] and "COCO_val2014_000000000001.png" in said[2]
@@ -588,9 +592,7 @@ def test_check_names_what_is_missing(little_coco, capsys):
 
 
 def test_missing_files_are_told_before_a_long_run(little_coco):
-    from ifsl.data.episodes import TestEpisodes, TrainEpisodes
-
-    lists.derive(little_coco, "coco", 1)
+    derive_lists(little_coco, "coco", 1)
     shutil.rmtree(little_coco / "COCO2014" / "val2014")
     (little_coco / "COCO2014" / "train2014" / "COCO_train2014_000000000003.jpg").unlink()
     with pytest.raises(InputError, match="and 4 other files are missing.*ifsl.download coco"):
@@ -600,7 +602,7 @@ def test_missing_files_are_told_before_a_long_run(little_coco):
 
 
 def test_masks_without_aug(tmp_path):
-    lists.write_lists(tmp_path / "splits" / "pascal", "pascal", "val", [("2007_000001", c) for c in (1, 6, 11, 16)])
+    write_lists(tmp_path / "splits" / "pascal", "pascal", "val", [("2007_000001", c) for c in (1, 6, 11, 16)])
     (tmp_path / "VOC2012" / "JPEGImages").mkdir(parents=True)
     (tmp_path / "VOC2012" / "SegmentationClass").mkdir()
     with pytest.raises(InputError, match="SegmentationClassAug of masks is missing; SegmentationClass has too few"):
@@ -611,7 +613,7 @@ def test_masks_without_aug(tmp_path):
 @pytest.mark.parametrize("mask_is", ["stored", "upright"])
 def test_a_turned_picture_fits_its_mask(little_coco, orientation, mask_is):
     """A camera may store a picture turned. The data sets' masks are made for the pixels as they are stored."""
-    lists.derive(little_coco, "coco", 1)
+    derive_lists(little_coco, "coco", 1)
     bench = ifsl.Benchmark("coco", little_coco)
     image = bench.entries[0][0]
     stored = np.zeros((60, 80, 3), np.uint8)
@@ -625,7 +627,7 @@ def test_a_turned_picture_fits_its_mask(little_coco, orientation, mask_is):
         mask = (np.asarray(turned)[..., 0] > 100).astype(np.uint8)
         assert mask.shape == (80, 60)
     bench.mask_path(image).write_bytes(png(mask))
-    picture, found = read_pair(bench, image)
+    picture, found = bench.read_pair(image)
     red = np.asarray(picture)[..., 0] > 100
     assert red.shape == found.shape and (red == (found == 1)).mean() > 0.98
 
@@ -636,7 +638,7 @@ def test_an_annotation_file_that_claims_a_huge_picture(tmp_path, size):
     image = f'{{"id": 1, "file_name": "a.jpg", "height": {size[0]}, "width": {size[1]}}}'
     file.write_text(f'{{"images": [{image}], "annotations": [], "categories": []}}')
     with pytest.raises(InputError, match="claims"):
-        download.rasterise(file)
+        rasterise(file)
 
 
 @pytest.mark.parametrize(
@@ -650,7 +652,9 @@ def test_an_annotation_file_that_claims_a_huge_picture(tmp_path, size):
     ],
 )
 def test_wrong_options_end_with_2_and_one_sentence(arguments, word, capsys):
-    with pytest.raises(SystemExit) as caught:
-        download.main(arguments)
+    try:
+        status = main(arguments)
+    except SystemExit as exit:  # argparse ends the program itself
+        status = exit.code
     said = capsys.readouterr().err
-    assert caught.value.code == 2 and word in said and len(said.splitlines()) == 1
+    assert status == 2 and word in said and len(said.splitlines()) == 1

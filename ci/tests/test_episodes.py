@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 import ifsl
-from ifsl.data import episodes
+from ifsl.data.images import read_image, read_mask, to_image
+from ifsl.data.loading import EpochSampler, TestEpisodes, TrainEpisodes, loader
 from ifsl.errors import InputError
 from ifsl.learners.maps import VOID
 
@@ -53,15 +54,15 @@ def test_images_are_normalised_as_imagenet(bench):
     for channel, (mean, deviation) in enumerate([(0.485, 0.229), (0.456, 0.224), (0.406, 0.225)]):
         expected = (np.asarray(picture)[..., channel] / 255 - mean) / deviation
         np.testing.assert_allclose(ep.query[channel].numpy(), expected, atol=1e-5)
-    assert np.abs(episodes.to_picture(ep.query).astype(int) - np.asarray(picture)).max() <= 1
+    assert np.abs(to_image(ep.query).astype(int) - np.asarray(picture)).max() <= 1
 
 
 def test_void_is_background_unless_asked(bench):
     drawn = bench.draw(0, 1, 1)
     ids = np.array(Image.open(bench.mask_path(drawn.query)))
     assert (ids == VOID).any()
-    assert not (episodes.read(bench, drawn, 96).query_mask == VOID).any()
-    kept = episodes.read(bench, drawn, 96, void_ignore=True)
+    assert not (bench.read(drawn, 96).query_mask == VOID).any()
+    kept = bench.read(drawn, 96, void_ignore=True)
     assert np.array_equal(kept.query_mask.numpy() == VOID, ids == VOID)
     assert set(kept.masks.unique().tolist()) <= {0, 1}
 
@@ -80,28 +81,28 @@ def test_half_of_the_one_way_queries_show_no_target(bench):
 
 def test_always_present(bench):
     for index in range(40):
-        drawn = episodes.draw(bench, index, 2, 1, always_present=True)
+        drawn = bench.draw(index, 2, 1, always_present=True)
         assert bench.entries[index % len(bench.entries)][1] in drawn.classes
 
 
 def test_training_visits_every_entry_once_an_epoch(tiny_root):
     bench = ifsl.Benchmark("pascal", tiny_root, split="trn")
-    data = episodes.TrainEpisodes(bench, size=64)
-    addresses = iter(episodes.EpochSampler(len(data), seed=3))
+    data = TrainEpisodes(bench, size=64)
+    addresses = iter(EpochSampler(len(data), seed=3))
     epoch = [next(addresses) for _ in range(len(data))]
     assert {e for e, _ in epoch} == {0} and sorted(p for _, p in epoch) == list(range(len(data)))
     assert next(addresses)[0] == 1
     queries = [data.draw(*address).query for address in epoch[:50]]
     assert queries == [bench.entries[position][0] for _, position in epoch[:50]]
     again = data.draw(1, epoch[0][1])
-    assert again == episodes.TrainEpisodes(bench, size=64).draw(1, epoch[0][1])
+    assert again == TrainEpisodes(bench, size=64).draw(1, epoch[0][1])
     ep = data[epoch[0]]
     assert ep.query_mask.shape == (64, 64) and ep.picture is None
 
 
 def test_sampler_goes_on_and_shares_out():
     def take(n, **kwargs):
-        stream = iter(episodes.EpochSampler(7, **kwargs))
+        stream = iter(EpochSampler(7, **kwargs))
         return [next(stream) for _ in range(n)]
 
     straight = take(20)
@@ -111,8 +112,8 @@ def test_sampler_goes_on_and_shares_out():
 
 
 def test_batches_do_not_depend_on_workers(bench):
-    data = episodes.TestEpisodes(bench, way=2, shot=2, episodes=5, size=64)
-    alone, helped = (list(episodes.loader(data, batch=2, workers=workers)) for workers in (0, 2))
+    data = TestEpisodes(bench, way=2, shot=2, episodes=5, size=64)
+    alone, helped = (list(loader(data, batch=2, workers=workers)) for workers in (0, 2))
     assert [len(batch["draws"]) for batch in alone] == [2, 2, 1]
     for one, other in zip(alone, helped, strict=True):
         assert one["query"].shape[1:] == (3, 64, 64) and one["sizes"] == other["sizes"]
@@ -126,11 +127,11 @@ def test_exif_orientation_and_grey_and_cmyk_pictures(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees clockwise to be upright
     Image.fromarray(pixels).save(tmp_path / "turned.jpg", exif=exif, quality=95)
-    upright = np.asarray(episodes.read_picture(tmp_path / "turned.jpg"))
+    upright = np.asarray(read_image(tmp_path / "turned.jpg"))
     assert upright.shape == (30, 20, 3) and upright[15, 17, 0] > 200 and upright[15, 2, 0] < 50
     for mode in ("L", "CMYK"):
         Image.fromarray(pixels).convert(mode).save(tmp_path / f"{mode}.jpg")
-        assert np.asarray(episodes.read_picture(tmp_path / f"{mode}.jpg")).shape == (20, 30, 3)
+        assert np.asarray(read_image(tmp_path / f"{mode}.jpg")).shape == (20, 30, 3)
 
 
 def test_palette_grey_and_bilevel_masks_are_the_same(tmp_path):
@@ -139,7 +140,7 @@ def test_palette_grey_and_bilevel_masks_are_the_same(tmp_path):
     palette.putpalette([0, 0, 0, 128, 0, 0])
     for name, image in (("p", palette), ("l", Image.fromarray(ids)), ("1", Image.fromarray(ids.astype(bool)))):
         image.save(tmp_path / f"{name}.png")
-        assert np.array_equal(episodes.read_mask(tmp_path / f"{name}.png", 20), ids)
+        assert np.array_equal(read_mask(tmp_path / f"{name}.png", 20), ids)
 
 
 def spoil(kind, image_path, mask_path):

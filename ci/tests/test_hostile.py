@@ -14,13 +14,13 @@ import pytest
 import yaml
 
 import ifsl
-from ifsl.data.benchmarks import read_coco_list
-from ifsl.data.episodes import read_mask, read_picture
+from ifsl.data.images import read_image, read_mask
+from ifsl.data.lists import read_coco_list
 from ifsl.errors import shown
-from ifsl.run.checkpoints import beside
+from ifsl.run.checkpoints import read_settings_beside
 from ifsl.run.evaluation import Result
 from ifsl.run.settings import Settings
-from ifsl.tiny.scenes import draw_tiny
+from ifsl.tiny import make_tiny
 
 LAUGHS = "a0: &a0 [ha]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 40))
 DEEP = "[" * 200_000
@@ -89,8 +89,8 @@ def test_json_that_blows_up(content, tmp_path):
     with pytest.raises(ifsl.InputError, match=r"result\.json"):
         Result.load(tmp_path / "result.json")
     with pytest.raises(ifsl.InputError, match=tmp_path.name):
-        draw_tiny(tmp_path)
-    assert beside(tmp_path / "last.ckpt") == {}
+        make_tiny(tmp_path)
+    assert read_settings_beside(tmp_path / "last.ckpt") == {}
 
 
 def chunk(name: bytes, data: bytes) -> bytes:
@@ -117,6 +117,6 @@ def test_pictures_and_masks_that_blow_up(content, tmp_path):
     path: Path = tmp_path / "a.png"
     path.write_bytes(content)
     with pytest.raises(ifsl.InputError, match=r"a\.png"):
-        read_picture(path)
+        read_image(path)
     with pytest.raises(ifsl.InputError, match=r"a\.png"):
         read_mask(path, 20)

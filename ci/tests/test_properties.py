@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import ifsl
-from ifsl.data.benchmarks import CLASSES, fold_classes
+from ifsl.data.classes import CLASSES, fold_classes
 from ifsl.data.lists import write_lists
 from ifsl.learners.maps import from_shots, presence, segment
 

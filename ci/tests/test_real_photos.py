@@ -10,10 +10,11 @@ from PIL import Image
 from pycocotools import mask as coco
 
 import ifsl
+from ifsl import download
 from ifsl.__main__ import main
-from ifsl.data import download
-from ifsl.data.benchmarks import fold_classes, read_coco_list
-from ifsl.data.episodes import TestEpisodes
+from ifsl.data.classes import fold_classes
+from ifsl.data.lists import read_coco_list
+from ifsl.data.loading import TestEpisodes
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")  # pycocotools under NumPy 2
 

@@ -12,20 +12,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ifsl.data.benchmarks import Benchmark, fold_classes
-from ifsl.data.download import rasterise
+from ifsl.data.benchmarks import Benchmark
+from ifsl.data.classes import fold_classes
+from ifsl.data.coco import rasterise
 from ifsl.data.workers import FEW
 from ifsl.errors import InputError
-from ifsl.tiny import contact_sheet, stickers
-from ifsl.tiny import scenes as tiny
+from ifsl.tiny import contact_sheet, make, make_tiny, scenes, stickers, symbols
 
 FEW_PASCAL, FEW_COCO = (FEW, 8), (20, 12)
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory) -> Path:
-    """A small tiny benchmark of seed 0, drawn by this process alone."""
-    return tiny.draw_tiny(tmp_path_factory.mktemp("one") / "tiny", pascal=FEW_PASCAL, coco=FEW_COCO, workers=1)
+    """A small tiny benchmark of seed 0, made by this process alone."""
+    return make_tiny(tmp_path_factory.mktemp("one") / "tiny", pascal=FEW_PASCAL, coco=FEW_COCO, workers=1)
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -41,52 +41,52 @@ def read(path: Path) -> np.ndarray:
 
 
 def test_same_bytes_from_several_processes(small, tmp_path):
-    again = tiny.draw_tiny(tmp_path / "tiny", pascal=FEW_PASCAL, coco=FEW_COCO, workers=2)
+    again = make_tiny(tmp_path / "tiny", pascal=FEW_PASCAL, coco=FEW_COCO, workers=2)
     assert files(again) == files(small)
 
 
 def test_masks_and_lists_are_those_of_every_other_machine(small):
-    """Pixels, not file bytes: how a PNG file is packed is up to Pillow. Changes only with `tiny.VERSION`."""
+    """Pixels, not file bytes: how a PNG file is packed is up to Pillow. Changes only with `make.VERSION`."""
     total = hashlib.sha256()
     for path in sorted(small.rglob("*")):
         if path.suffix == ".png":
             total.update(read(path).tobytes())
         elif path.suffix in (".txt", ".pkl"):
             total.update(path.read_bytes())
-    assert tiny.VERSION == 3
+    assert make.VERSION == 3
     assert total.hexdigest() == "0a89908155a914501e83ea34b0f49430e757188eb941aa4fa32b47d10aa36f8a"
 
 
-def test_another_seed_draws_another_benchmark(small, tmp_path):
-    root = tiny.draw_tiny(tmp_path / "tiny", pascal=(2, 1), coco=(2, 1), workers=1)
+def test_another_seed_gives_another_benchmark(small, tmp_path):
+    root = make_tiny(tmp_path / "tiny", pascal=(2, 1), coco=(2, 1), workers=1)
     first = files(root)
-    tiny.draw_tiny(root, seed=1, pascal=(2, 1), coco=(2, 1), workers=1)
+    make_tiny(root, seed=1, pascal=(2, 1), coco=(2, 1), workers=1)
     assert files(root)["VOC2012/JPEGImages/2007_000001.jpg"] != first["VOC2012/JPEGImages/2007_000001.jpg"]
     assert os.listdir(tmp_path) == ["tiny"]  # nothing is left beside it
 
 
 def test_a_finished_benchmark_is_kept(small, monkeypatch):
-    monkeypatch.setattr(tiny, "_write_pascal", None)  # drawing anything would fail
+    monkeypatch.setattr(make, "_write_pascal", None)  # making anything would fail
     before = files(small)
-    assert tiny.draw_tiny(small, pascal=FEW_PASCAL, coco=FEW_COCO) == small
+    assert make_tiny(small, pascal=FEW_PASCAL, coco=FEW_COCO) == small
     assert files(small) == before
 
 
-def test_nothing_is_left_of_a_broken_drawing(tmp_path, monkeypatch):
+def test_nothing_is_left_of_an_interrupted_run(tmp_path, monkeypatch):
     def broken(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tiny, "_write_coco", broken)
+    monkeypatch.setattr(make, "_write_coco", broken)
     with pytest.raises(KeyboardInterrupt):
-        tiny.draw_tiny(tmp_path / "tiny", pascal=(1, 1), coco=(1, 1), workers=1)
+        make_tiny(tmp_path / "tiny", pascal=(1, 1), coco=(1, 1), workers=1)
     assert os.listdir(tmp_path) == []
 
 
 def test_a_link_to_another_place_is_followed(tmp_path):
     (tmp_path / "disk").mkdir()
     (tmp_path / "tiny").symlink_to(tmp_path / "disk")
-    tiny.draw_tiny(tmp_path / "tiny", pascal=(1, 1), coco=(1, 1), workers=1)
-    assert (tmp_path / "disk" / tiny.STAMP).is_file()
+    make_tiny(tmp_path / "tiny", pascal=(1, 1), coco=(1, 1), workers=1)
+    assert (tmp_path / "disk" / make.STAMP).is_file()
 
 
 # Layout and lists -----------------------------------------------------------------------------------------------------
@@ -136,12 +136,12 @@ def test_coco_lists(small, split, fold):
 
 def test_full_size_fills_every_episode():
     """Enough pictures of each class for a query and five shots, from the plans alone."""
-    for plans, classes in ((tiny.pascal_plans, 20), (tiny.coco_plans, 80)):
-        size = tiny.PASCAL_SIZE if classes == 20 else tiny.COCO_SIZE
+    for plans, classes in ((scenes.plan_pascal, 20), (scenes.plan_coco, 80)):
+        size = make.PASCAL_SIZE if classes == 20 else make.COCO_SIZE
         for split, count in zip(("trn", "val"), size, strict=True):
             pictures = [set(plan.class_ids) for plan in plans(split, count, 0)]
             assert min(sum(c in shown for shown in pictures) for c in range(1, classes + 1)) >= 8
-    assert len(tiny.pascal_plans("trn", tiny.PASCAL_SIZE[0], 0)) >= 600
+    assert len(scenes.plan_pascal("trn", make.PASCAL_SIZE[0], 0)) >= 600
 
 
 def test_pictures_have_many_sizes_and_their_masks_have_the_same(small):
@@ -180,7 +180,7 @@ def test_void_line_parts_objects_from_everything_else(small):
 def test_coco_masks_are_those_of_the_annotations(small):
     from pycocotools import mask as coco
 
-    for part in tiny.COCO_SPLITS:
+    for part in scenes.COCO_PARTS.values():
         content = json.loads((small / "COCO2014" / "annotations" / f"instances_{part}.json").read_text())
         rank = {c: n for n, c in enumerate(sorted(c["id"] for c in content["categories"]), start=1)}
         assert max(rank) > 80  # categories have gaps, as the real ones
@@ -202,21 +202,26 @@ def test_winding_counts_cells_by_their_centres():
     expected = np.zeros((5, 6), bool)
     expected[1:3, 1:4] = True
     expected[1, 2] = False
-    assert ((stickers.winding([square, hole], 5, 6) != 0) == expected).all()
+    assert ((stickers.count_windings([square, hole], 5, 6) != 0) == expected).all()
     moved = square - np.array([3, 0]) * unit  # what lies left of the grid still counts in it
-    assert (stickers.winding([moved], 5, 6) != 0)[:, 0].tolist() == [False, True, True, False, False]
+    assert (stickers.count_windings([moved], 5, 6) != 0)[:, 0].tolist() == [False, True, True, False, False]
 
 
 def test_every_symbol_has_a_body_and_a_look_of_its_own():
     seen = set()
-    for c, symbol in enumerate(tiny.COCO_SYMBOLS, start=1):
+    for c, symbol in enumerate(symbols.COCO_SYMBOLS, start=1):
         sticker = stickers.cut_out(symbol, (128, 128), 96, (64, 64), np.random.RandomState(0))
         assert (sticker.cover >= 8).mean() > 0.08, symbol.name
-        look = tiny.coco_look(c)
+        look = symbols.choose_coco_look(c)
         seen.add((round(look.hue, 6), look.texture))
     assert len(seen) == 80
-    assert len({(round(tiny.pascal_look(c).hue, 6), tiny.pascal_look(c).texture) for c in range(1, 21)}) == 20
-    own = {symbol.code for symbol in tiny.COCO_SYMBOLS}
+    assert (
+        len(
+            {(round(symbols.choose_pascal_look(c).hue, 6), symbols.choose_pascal_look(c).texture) for c in range(1, 21)}
+        )
+        == 20
+    )
+    own = {symbol.code for symbol in symbols.COCO_SYMBOLS}
     assert len(own) == 80 and not own & set(stickers.CLUTTER_CODES)
 
 
@@ -251,9 +256,9 @@ def test_bad_options_end_with_2_and_one_sentence(tmp_path):
 
 
 def test_a_json_of_somebody_else_is_not_taken_for_ours(tmp_path):
-    (tmp_path / tiny.STAMP).write_text('{"my": "data"}')
+    (tmp_path / make.STAMP).write_text('{"my": "data"}')
     with pytest.raises(InputError, match="holds something"):
-        tiny.draw_tiny(tmp_path)
+        make_tiny(tmp_path)
 
 
 # The converter --------------------------------------------------------------------------------------------------------
@@ -294,7 +299,7 @@ def test_rasterise_keeps_what_is_there_and_leaves_no_part(tmp_path):
     file = annotation_file(tmp_path, [{"category_id": 3, "segmentation": box(0, 0, 4, 4)}])
     mask = tmp_path / "val2014" / "COCO_val2014_000000000007.png"
     mask.parent.mkdir()
-    (mask.parent / f"{mask.stem}.part").write_bytes(b"half")  # of a run that was cut off
+    (mask.parent / f"{mask.name}.part").write_bytes(b"half")  # of a run that was cut off
     assert rasterise(file) == 1 and read(mask).any()
     mask.write_bytes(b"mine")
     assert rasterise(file) == 0 and mask.read_bytes() == b"mine"

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from ..errors import InputError
+from ..errors import InputError, writing
 from .files import MAX_PIXELS, write_whole
 from .workers import spread
 
@@ -53,11 +53,9 @@ def rasterise(annotations: str | Path, target: str | Path | None = None, workers
     annotations = Path(annotations)
     folder = Path(target) if target is not None else annotations.parent / annotations.stem.removeprefix("instances_")
     tasks = [task for task in _plan_masks(annotations, folder) if not task.target.exists()]
-    try:
+    with writing(f"The folder {folder} of masks", "make room or name another folder"):
         folder.mkdir(parents=True, exist_ok=True)
         spread(_write_mask, tasks, f"masks of {folder.name}", "mask", workers)
-    except OSError as error:
-        raise InputError(f"Masks cannot be written to {folder} ({error}); make room or name another folder.") from error
     return len(tasks)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, writing
 from .classes import CLASSES
 from .files import read_text
 from .lists import DERIVED, write_lists
@@ -36,15 +36,13 @@ def derive_lists(root: Path, name: str, workers: int | None = None) -> str:
         raise InputError(f"{folder} holds lists that were not derived; move them away first.")
     pairs_of = _find_pascal_images(root) if name == "pascal" else _find_coco_images(root)
     part = folder.with_name(f"{name}.derived")
-    try:
+    with writing(f"The folder {folder} of lists", "make room and run this again"):
         shutil.rmtree(part, ignore_errors=True)
         made = [_derive_split(part, name, split, pairs, workers) for split, pairs in pairs_of.items()]
         (part / DERIVED).write_text("Derived from the masks, not the published lists.\n", encoding="utf-8")
         if folder.exists():
             shutil.rmtree(folder)
         os.rename(part, folder)
-    except OSError as error:
-        raise InputError(f"The lists {folder} cannot be written ({error}); make room and run this again.") from error
     return "; ".join(made)
 
 

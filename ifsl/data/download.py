@@ -24,7 +24,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from ..errors import InputError
+from ..errors import InputError, writing
 from .classes import CLASSES, FOLDS, SPLITS
 from .coco import rasterise_all
 from .derive import derive_lists
@@ -54,12 +54,10 @@ def fetch_pascal(root: Path, mirror: str | None = None) -> None:
     if lacks_sbd:
         part = SBD.part_folder(root)
         own = sorted((root / VOC.folder / "SegmentationClass").glob("*.png"))
-        try:
+        with writing(f"The folder {part} of masks", "make room and run this again"):
             part.mkdir(parents=True, exist_ok=True)
             for mask in own:
                 write_whole(part / mask.name, mask.read_bytes(), sync=False)
-        except OSError as error:
-            raise InputError(f"Masks cannot be written to {part} ({error}); make room and run this again.") from error
         fetch_archive(SBD, root, mirror, suffix=".png", convert=convert_mat)
 
 
@@ -261,29 +259,3 @@ def run(options: argparse.Namespace) -> int:
         print("\n".join(line for report in reports for line in report.lines))
         return 0 if all(report.complete for report in reports) else 2
     return 0
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Leftover until the command lines share one ladder in ifsl/__main__.py."""
-    import sys
-
-    class Parser(argparse.ArgumentParser):
-        def error(self, message: str):
-            self.exit(2, f"{message}; see python -m ifsl.download --help\n")
-
-    parser = Parser(
-        prog="python -m ifsl.download", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_arguments(parser)
-    options = parser.parse_args(arguments)
-    try:
-        return run(options)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"{error.filename or options.root} cannot be read or written ({error.strerror}).", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nInterrupted; give the command again to go on.", file=sys.stderr)
-        return 130

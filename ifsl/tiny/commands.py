@@ -23,22 +23,3 @@ def run(options: argparse.Namespace) -> int:
 
         print(f"The contact sheet is {write_sheet(options.sheet, options.seed)}.")
     return 0
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Leftover until the command lines share one ladder in ifsl/__main__.py."""
-    import sys
-
-    from ..errors import InputError
-
-    parser = argparse.ArgumentParser(prog="python -m ifsl.tiny", description="Make the tiny benchmark.")
-    add_arguments(parser)
-    options = parser.parse_args(arguments)
-    try:
-        return run(options)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"{error.filename or options.root} cannot be read or written ({error.strerror}).", file=sys.stderr)
-        return 2

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..data.classes import FOLDS, fold_classes
 from ..data.files import write_whole
-from ..errors import InputError
+from ..errors import InputError, writing
 from .scenes import Plan, arrange_plan, find_void_line, paint_pascal_scene, plan_pascal
 from .stickers import Look, Scene, Symbol, cut_out, find_font, paint_background, paint_sticker, to_pixels
 from .symbols import COCO_SYMBOLS, PASCAL_SYMBOLS, choose_coco_look, choose_pascal_look
@@ -36,10 +36,8 @@ def write_sheet(file: str | Path, seed: int = 0) -> Path:
         raise InputError(f"{file} is no name of a PNG file; give --sheet a name that ends in .png.")
     page = make_sheet(seed)
     page = page.quantize(palette=_choose_palette(page), dither=Image.Dither.FLOYDSTEINBERG)
-    try:
+    with writing(file, "give --sheet another name"):
         write_whole(file, partial(page.save, format="PNG", optimize=True))
-    except OSError as error:
-        raise InputError(f"{file} cannot be written ({error.strerror}); give --sheet another name.") from error
     return file
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from ..data.coco import rasterise
 from ..data.lists import write_lists
 from ..data.workers import spread
-from ..errors import InputError
+from ..errors import InputError, writing
 from .scenes import COCO_PARTS, Plan, paint_coco, paint_pascal, plan_coco, plan_pascal
 from .stickers import Symbol
 from .symbols import COCO_SYMBOLS, PASCAL_SYMBOLS, to_category_id
@@ -56,20 +56,17 @@ def make_tiny(
     stamp = {"version": VERSION, "seed": seed, "pascal": list(pascal), "coco": list(coco)}
     if _read_stamp(root) == stamp:
         return given
-    try:
+    with writing(root, "give --root a folder that can"):
         root.parent.mkdir(parents=True, exist_ok=True)
         _delete_abandoned(root)
         part = _make_folder_beside(root)
-    except OSError as error:
-        raise InputError(f"{root} cannot be written ({error.strerror}); give --root a folder that can.") from error
     try:
-        os.chmod(part, 0o755)
-        _write_pascal(part, pascal, seed, workers)
-        _write_coco(part, coco, seed, workers)
-        (part / STAMP).write_text(json.dumps(stamp) + "\n", encoding="utf-8")
-        _put_in_place(part, root, stamp)
-    except OSError as error:
-        raise InputError(f"{root} cannot be written ({error}); make room or give --root another folder.") from error
+        with writing(root, "make room or give --root another folder"):
+            os.chmod(part, 0o755)
+            _write_pascal(part, pascal, seed, workers)
+            _write_coco(part, coco, seed, workers)
+            (part / STAMP).write_text(json.dumps(stamp) + "\n", encoding="utf-8")
+            _put_in_place(part, root, stamp)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return given

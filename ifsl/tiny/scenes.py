@@ -151,8 +151,6 @@ def paint_coco(folder: Path, plan: Plan) -> list[dict]:
 def __getattr__(name: str):  # names that moved, until everyone imports them from their new home
     if name.startswith("__"):
         raise AttributeError(name)
-    from . import commands, make
+    from . import make
 
-    if name == "main":
-        return commands.main
     return getattr(make, {"draw_tiny": "make_tiny"}.get(name, name))
