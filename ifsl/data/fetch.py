@@ -105,29 +105,39 @@ def _fill(remote: Remote, url: str, part: Path) -> None:
             try:
                 _receive(remote, url, part, bar)
                 reached = True
-            except HTTPError as error:
-                if error.code == 416:  # it has fewer bytes than we hold
-                    part.unlink()
-                elif error.code < 500 and error.code != 429:
-                    raise InputError(f"{url} is not offered there ({error}); give --mirror another address.") from error
-                trouble = str(error)
             except (OSError, http.client.HTTPException) as error:
-                if getattr(error, "errno", None) in DISK:
-                    raise InputError(f"{part} cannot be written ({error.strerror}); make room and {AGAIN}.") from error
-                if isinstance(error, URLError) and not reached:  # no such host, no network: nothing to wait for
-                    fruitless = TRIES
-                trouble = str(getattr(error, "reason", error)) or type(error).__name__
+                trouble = _explain(error, url, part)
+                if isinstance(error, URLError) and not isinstance(error, HTTPError) and not reached:
+                    fruitless = TRIES  # no such host or no network: waiting would not help
             fruitless = 0 if _count_bytes(part) > have else fruitless + 1
             if fruitless >= TRIES:
-                kept = f"; {_count_bytes(part):,} bytes are kept, {AGAIN}" if _count_bytes(part) else ""
-                if not kept:
-                    part.unlink(missing_ok=True)
-                raise InputError(
-                    f"{url} cannot be fetched ({trouble}); look at the network, give --mirror another address, or put "
-                    f"the file at {part.with_suffix('')} yourself{kept}."
-                )
+                _give_up(url, part, trouble)
             if fruitless:
                 time.sleep(PAUSE * 2 ** (fruitless - 1))
+
+
+def _explain(error: Exception, url: str, part: Path) -> str:
+    """What went wrong in a request, in words. Raises `InputError` if another try would fail in the same way."""
+    if isinstance(error, HTTPError):
+        if error.code == 416:  # the server has fewer bytes than we hold
+            part.unlink()
+        elif error.code < 500 and error.code != 429:
+            raise InputError(f"{url} is not offered there ({error}); give --mirror another address.") from error
+        return str(error)
+    if getattr(error, "errno", None) in DISK:
+        raise InputError(f"{part} cannot be written ({error.strerror}); make room and {AGAIN}.") from error
+    return str(getattr(error, "reason", error)) or type(error).__name__
+
+
+def _give_up(url: str, part: Path, trouble: str) -> None:
+    """Raise `InputError`; what was received is kept."""
+    kept = f"; {_count_bytes(part):,} bytes are kept, {AGAIN}" if _count_bytes(part) else ""
+    if not kept:
+        part.unlink(missing_ok=True)
+    raise InputError(
+        f"{url} cannot be fetched ({trouble}); look at the network, give --mirror another address, or put the file at "
+        f"{part.with_suffix('')} yourself{kept}."
+    )
 
 
 def _receive(remote: Remote, url: str, part: Path, bar: tqdm) -> None:

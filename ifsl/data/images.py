@@ -3,6 +3,8 @@
 Letters: S image side, H W size of a picture.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,31 +23,26 @@ STD = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
 """Standard deviation of ImageNet's images, in the same order."""
 
 
-class open_image:
-    """Context that opens an image file and decodes it; raises one `InputError` that names the file for any failure."""
-
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
-
-    def __enter__(self) -> Image.Image:
-        try:
-            self.image = Image.open(self.path)
-            if self.image.width * self.image.height > MAX_PIXELS:
-                raise InputError(
-                    f"{self.path} claims {self.image.width} x {self.image.height} pixels; resize it to fewer than "
-                    f"{MAX_PIXELS // 1_000_000} million."
-                )
-            self.image.load()
-        except FileNotFoundError:
-            raise InputError(f"{self.path} is missing; see data/README.md for what goes where.") from None
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"{self.path} is no whole picture ({error}); fetch or make it again.") from error
-        return self.image
-
-    def __exit__(self, *_) -> None:
-        self.image.close()
+@contextmanager
+def open_image(path: str | Path) -> Iterator[Image.Image]:
+    """A context with the decoded image of a file; whatever is wrong with the file is one `InputError` that names it."""
+    path = Path(path)
+    try:
+        image = Image.open(path)
+        if image.width * image.height > MAX_PIXELS:
+            raise InputError(
+                f"{path} claims {image.width} x {image.height} pixels; resize it to fewer than "
+                f"{MAX_PIXELS // 1_000_000} million."
+            )
+        image.load()
+    except InputError:
+        raise
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing; see data/README.md for what goes where.") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path} is no whole picture ({error}); fetch or make it again.") from error
+    with image:
+        yield image
 
 
 def read_image(path: str | Path, stored: tuple[int, int] | None = None) -> Image.Image:

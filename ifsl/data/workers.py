@@ -1,4 +1,4 @@
-"""One way to spread much small work over the cores, with a progress bar."""
+"""Spreading many small tasks over the cores, with a progress bar."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-FEW = 48  # tasks that are done sooner here than other processes start
+FEW = 48  # fewer tasks are done here before other processes have even started
 
 
 def cores() -> int:
@@ -24,25 +24,26 @@ def cores() -> int:
 def spread(
     work: Callable[[Task], Result], tasks: Sequence[Task], label: str, unit: str, workers: int | None = None
 ) -> list[Result]:
-    """[work(task) for task in tasks], in order, by `workers` processes (default: one a core), under a bar named label.
+    """[work(task) for task in tasks], in order, computed by `workers` processes (default: one per core).
 
-    work must be a function of a module, because other processes import it. What it raises is raised here.
+    label, unit: of the progress bar. work must be a function of a module, because other processes import it; what it
+    raises is raised here.
     """
     workers = workers or cores()
     with tqdm(total=len(tasks), desc=label, unit=unit, leave=False) as bar:
         if workers == 1 or len(tasks) < FEW:
-            return [_counted(work(task), bar) for task in tasks]
+            return [_count(work(task), bar) for task in tasks]
         context = multiprocessing.get_context("spawn")  # a forked copy of a process with torch's threads may hang
         with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
             try:
-                return [_counted(result, bar) for result in pool.map(work, tasks, chunksize=8)]
+                return [_count(result, bar) for result in pool.map(work, tasks, chunksize=8)]
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
 
 
 def end_with_parent(*_) -> None:
-    """Have this worker end when its parent does: where that was killed, it would wait for ever."""
+    """Make this worker process end when its parent ends: if the parent is killed, the worker would wait forever."""
 
     def watch() -> None:
         multiprocessing.parent_process().join()
@@ -51,6 +52,7 @@ def end_with_parent(*_) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _counted(result: Result, bar: tqdm) -> Result:
+def _count(result: Result, bar: tqdm) -> Result:
+    """Move the bar on by one and return the result."""
     bar.update()
     return result
