@@ -11,8 +11,7 @@ import torch
 
 import ifsl
 from ifsl.errors import InputError
-from ifsl.learners import METHODS, build_model
-from ifsl.learners.backbones import BACKBONES
+from ifsl.learners import BACKBONE_NAMES, LEARNERS, build_model, learner_class
 from ifsl.run.checkpoints import best_checkpoint, identify, load_model, save_learner, trained_state
 
 
@@ -71,7 +70,7 @@ def refused(path, **given) -> str:
 # Published files
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", LEARNERS)
 def test_a_published_file_loads_as_it_is(method, tmp_path):
     """Tensors by the published names and shapes alone; HM's look like ASNet's, so it is said which."""
     draw = torch.Generator().manual_seed(0)
@@ -83,7 +82,11 @@ def test_a_published_file_loads_as_it_is(method, tmp_path):
         torch.testing.assert_close(value, state[name].to(value.dtype), rtol=0, atol=0, msg=name)
 
 
-PAIRS = [(m, b) for m in ("panet", "pfenet", "hsnet", "asnet") for b in BACKBONES if (m, b) != ("pfenet", "resnet101")]
+PAIRS = [(m, b) for m in ("panet", "pfenet", "hsnet", "asnet") for b in learner_class(m).backbones]
+
+
+def test_all_backbones_of_all_methods_are_tried():
+    assert len(PAIRS) == 4 * len(BACKBONE_NAMES) - 1  # PFENet has no resnet101
 
 
 @pytest.mark.parametrize("method, backbone", PAIRS)
@@ -222,6 +225,29 @@ def test_panet_keeps_the_backbone_that_it_trained(tmp_path):
 def test_pfenet_keeps_its_width(tmp_path):
     model = build_model("pfenet", "efficientnet_lite0", pretrained=True, width=16)
     assert load_model(save_learner(model, tmp_path / "a.safetensors")).width == 16
+
+
+def test_pfenet_keeps_its_prior_unless_told_otherwise(tmp_path):
+    model = build_model("pfenet", "efficientnet_lite0", pretrained=True, width=8, published_prior=True)
+    path = save_learner(model, tmp_path / "a.safetensors")
+    assert load_model(path).published_prior is True
+    assert load_model(path, published_prior=False).published_prior is False
+    model.published_prior = False
+    save_learner(model, path)
+    assert load_model(path).published_prior is False
+    assert load_model(path, published_prior=True).published_prior is True
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "a.ckpt")  # a published file says nothing about it
+    assert load_model(tmp_path / "a.ckpt").published_prior is False
+
+
+def test_options_that_do_not_fit_the_file(hsnet, tmp_path):
+    torch.save(lightning(hsnet), tmp_path / "a.ckpt")
+    with pytest.raises(InputError, match="hsnet has no option published_prior"):
+        load_model(tmp_path / "a.ckpt", published_prior=True)
+    model = build_model("pfenet", "efficientnet_lite0", pretrained=True, width=8)
+    path = save_learner(model, tmp_path / "b.safetensors")
+    assert "holds pfenet of width 8, not 9;" in refused(path, width=9)
+    assert load_model(path, width=8).width == 8
 
 
 def test_values_that_half_precision_cannot_hold_are_kept_whole(tiny_asnet, tmp_path):

@@ -18,15 +18,19 @@ from ifsl.run.evaluation import Result, evaluate
 class Threshold(Learner):
     """Calls bright pixels foreground: cheap, and wrong often enough."""
 
-    method, backbone_name, image_size, frozen = "threshold", "none", 64, False
+    method, frozen = "threshold", False
 
     def __init__(self):
-        super().__init__()
+        super().__init__("resnet50")
+        self.backbone_name, self.image_size = "none", 64
         self.bias = nn.Parameter(torch.tensor(0.1))
         self.batches = []
 
-    def encode(self, query, supports, masks):
-        return query, supports
+    def encode_query(self, images):
+        return images
+
+    def encode_support(self, images, masks):
+        return images
 
     def compare(self, query, support, masks):
         self.batches.append(len(query))

@@ -24,7 +24,7 @@ PUBLISHED = (
 )
 OURS = (
     *("--devices", "--nodes", "--precision", "--workers", "--steps", "--size", "--void-ignore", "--episodes", "--seed"),
-    *("--fss", "--checkpoint", "--cache-features", "--decay"),
+    *("--fss", "--checkpoint", "--cache-features", "--decay", "--width", "--published-prior"),
 )
 FAST = ("--backbone", "efficientnet_lite0", "--size", "64", "--bsz", "2", "--workers", "0", "--nowandb")
 FAST += ("--devices", "cpu")
@@ -94,6 +94,7 @@ def test_the_defaults_are_the_published_ones_and_those_that_help_names():
         (["--eval", "--resume"], "--resume"),
         (["--resume"], "no run in"),
         (["--width", "3"], "width"),
+        (["--published-prior"], "published_prior is an option of pfenet"),
         (["--datapath", "nowhere"], "nowhere"),
         (["--devices", "7"], "devices is '7'"),
         (["--devices", "gpu"], "devices is 'gpu'"),
@@ -171,6 +172,29 @@ def test_train_then_test_with_pictures(data, tmp_path, capsys):
 
     assert main([*given, "--eval", "--episodes", "3", "--checkpoint", str(folder / "last.ckpt"), "--fss"]) == 0
     assert "FB-IoU" in capsys.readouterr().out
+
+
+def test_the_published_prior_reaches_the_learner(data, capsys, monkeypatch):
+    from ifsl.learners.pfenet import PFENet
+
+    used = []
+    compare = PFENet.compare
+    monkeypatch.setattr(
+        PFENet, "compare", lambda self, *given: used.append(self.published_prior) or compare(self, *given)
+    )
+    given = [*PFENET, *data, "--way", "2"]
+    untrained = [*given, "--eval", "--checkpoint", "untrained", "--episodes", "1", "--logpath", "untrained"]
+    assert main([*untrained, "--published-prior"]) == main(untrained) == 0
+    assert used == [True, False]
+    assert main([*given, "--published-prior", "--steps", "1", "--val-episodes", "2"]) == 0
+    assert all(used[2:])
+    tested = [*given, "--eval", "--episodes", "1"]
+    assert main(tested) == 0 and used[-1]  # as it was trained
+    last = "logs/pascal/fold0/efficientnet_lite0/pfenet/last.ckpt"
+    assert main([*tested, "--checkpoint", last, "--method", "pfenet", "--backbone", "efficientnet_lite0"]) == 0
+    assert used[-1]
+    assert main([*given, "--steps", "2", "--val-episodes", "2", "--resume"]) == 2
+    assert "published_prior is False, but" in capsys.readouterr().err
 
 
 def test_an_untrained_learner_can_be_tested(data, capsys):

@@ -10,15 +10,19 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-import ifsl.run.training as training
 from ifsl import InputError, build_model
 from ifsl.data.benchmarks import Benchmark
-from ifsl.data.episodes import TestEpisodes, collate
-from ifsl.learners import METHODS
+from ifsl.data.loading import TestEpisodes, collate
+from ifsl.learners import learner_class
+from ifsl.learners.learner import Learner
+from ifsl.run import trainer, training
+from ifsl.run.callbacks import Keeper, read_curve
 from ifsl.run.checkpoints import best_checkpoint, load_model
-from ifsl.run.settings import BACKBONES, Settings
-from ifsl.run.settings import METHODS as NAMED_METHODS
-from ifsl.run.training import FeatureCache, Keeper, WholeFiles, parse_devices, read_curve, recipe, train
+from ifsl.run.devices import Hardware, find_hardware, parse_devices
+from ifsl.run.feature_cache import FeatureCache
+from ifsl.run.resuming import WholeFiles
+from ifsl.run.settings import FIXED, OPTIONS, Settings
+from ifsl.run.training import train
 
 FAST = {"method": "pfenet", "backbone": "efficientnet_lite0", "width": 8, "size": 64, "bsz": 2, "workers": 0}
 FAST |= {"val_every": 10, "val_episodes": 6, "steps": 2, "nowandb": True, "devices": "cpu"}
@@ -54,7 +58,7 @@ train(Settings(**{settings!r}))
 def test_a_killed_and_resumed_run_is_the_undisturbed_one_bit_for_bit(fast):
     straight = train(fast(logpath="straight", steps=40, decay=True))
     settings = fast(logpath="killed", steps=40, decay=True, workers=1)
-    env = os.environ | {"PYTHONPATH": str(Path(training.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    env = os.environ | {"PYTHONPATH": str(Path(training.__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     code = KILLED.format(settings=settings.plain())
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
@@ -114,11 +118,17 @@ def test_a_backbone_without_imagenet_weights_is_kept(fast):
 
 
 def test_weak_training_reads_no_mask_and_is_chosen_by_er(fast, monkeypatch):
-    seen = []
-    monkeypatch.setattr(training.Training, "maps", lambda self, batch: seen.append(self.er) or whole(self, batch))
-    whole = lambda self, batch: self.learner.maps(batch["query"], batch["supports"], None)  # noqa: E731
+    handed = []
+    maps = Learner.maps
+
+    def watched(self, query, supports, masks=None, **more):
+        handed.append(masks)
+        return maps(self, query, supports, masks, **more)
+
+    monkeypatch.setattr(Learner, "maps", watched)
     folder = train(fast(weak=True, steps=1))
-    assert seen and folder.name == "pfenet-weak"
+    assert len(handed) == 5 and set(handed) == {None}  # the trial, a step, three batches of the validation
+    assert folder.name == "pfenet-weak"
     assert checkpoint(folder)["callbacks"]["Keeper"]["best"] == pytest.approx(
         float(read_curve(folder / "metrics.csv")[0]["val_er"]), abs=1e-3
     )
@@ -126,7 +136,7 @@ def test_weak_training_reads_no_mask_and_is_chosen_by_er(fast, monkeypatch):
 
 def test_weak_hands_no_masks_to_the_learner(tiny_root):
     handed = []
-    learner = SimpleNamespace(maps=lambda query, supports, masks: handed.append(masks))
+    learner = SimpleNamespace(maps=lambda query, supports, masks, features: handed.append(masks))
     module = SimpleNamespace(cache=None, learner=learner, settings=Settings(weak=True))
     training.Training.maps(module, {"query": 1, "supports": 2, "masks": 3})
     module.settings = Settings()
@@ -139,7 +149,7 @@ def test_several_ways_and_bf16(fast):
     assert float(read_curve(folder / "metrics.csv")[-1]["loss"]) > 0
 
 
-# Recipe ---------------------------------------------------------------------------------------------------------------
+# Optimiser and data ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -153,8 +163,10 @@ def test_several_ways_and_bf16(fast):
         ({"method": "pfenet"}, torch.optim.SGD, {"lr": 0.0025, "momentum": 0.9, "weight_decay": 1e-4}),
     ],
 )
-def test_the_recipe_is_the_published_one(given, kind, expected):
-    optimizer = recipe(Settings(**given), [torch.nn.Parameter(torch.zeros(1))])
+def test_the_optimiser_is_the_published_one(given, kind, expected):
+    settings = Settings(**given)
+    parameters = [torch.nn.Parameter(torch.zeros(1))]
+    optimizer = learner_class(settings.method).optimizer(parameters, settings.lr, settings.weak)
     assert type(optimizer) is kind
     assert {name: optimizer.param_groups[0][name] for name in expected} == expected
 
@@ -202,8 +214,7 @@ def test_each_picture_is_encoded_once_and_nothing_changes(method, size, tiny_roo
     cache = FeatureCache(model)
     with torch.inference_mode():
         for _ in range(2):
-            cache.draws = batch["draws"]
-            found = model.maps(*given)
+            found = model.maps(*given, features=cache.features(batch["draws"], *given))
     assert set(asked) == {1} and len(asked) == len(cache.kept)
     assert torch.allclose(found.log_prob, expected.log_prob, atol=1e-4)
     assert torch.equal(found.presence, expected.presence)
@@ -271,19 +282,44 @@ def test_what_cannot_be_resumed_is_refused(fast, tmp_path):
         train(fast(), resume=True)
 
 
+def test_a_checkpoint_from_before_a_setting_existed_is_resumed(fast):
+    folder = train(fast(steps=1))
+    held = checkpoint(folder)
+    del held["settings"]["published_prior"]
+    torch.save(held, folder / "last.ckpt")
+    with pytest.raises(InputError, match="published_prior is True, but .* was begun with False"):
+        train(fast(steps=2, published_prior=True), resume=True)
+    assert checkpoint(train(fast(steps=2), resume=True))["global_step"] == 2
+    assert set(OPTIONS) <= set(FIXED)
+
+
+def test_what_cannot_be_read_or_compared_is_refused_before_anything_is_written(fast, monkeypatch):
+    def refuse(*_):
+        raise InputError("This episode does not fit.")
+
+    monkeypatch.setattr(training, "check_episode", refuse)
+    with pytest.raises(InputError, match="does not fit"):
+        train(fast())
+    assert not Path("logs").exists()
+
+
+def test_the_trial_leaves_the_learner_and_the_random_numbers_as_they_were(tiny_root):
+    trn, val = (Benchmark("pascal", tiny_root, split=split) for split in ("trn", "val"))
+    learner = build_model("panet", "efficientnet_lite0")  # its batch norm gathers statistics in training
+    module = training.Training(learner, Settings(**FAST | {"method": "panet", "width": None}), trn, val)
+    before = {name: value.clone() for name, value in learner.state_dict().items()}
+    state = torch.get_rng_state()
+    module.try_episode()
+    assert module.learner.training and torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, before[name]) for name, value in learner.state_dict().items())
+
+
 def test_a_broken_last_row_of_the_curve_is_left_out(tmp_path):
     (tmp_path / "metrics.csv").write_text("step,loss,val_er,val_miou\n10,0.5,,\n20,0.4,50.0,10.0\n30,0.")
     assert [row["step"] for row in read_curve(tmp_path / "metrics.csv")] == ["10", "20"]
 
 
 # Settings -------------------------------------------------------------------------------------------------------------
-
-
-def test_the_names_are_those_of_the_package():
-    from ifsl.learners import backbones
-
-    assert set(NAMED_METHODS) == set(METHODS)
-    assert BACKBONES == backbones.BACKBONES
 
 
 @pytest.mark.parametrize(
@@ -308,6 +344,12 @@ def test_the_names_are_those_of_the_package():
         ({"logpath": "/tmp"}, "logpath is"),
         ({"logpath": ""}, "logpath is"),
         ({"width": 64}, "width is an option of pfenet"),
+        ({"published_prior": True}, "published_prior is an option of pfenet"),
+        (
+            {"method": "hsnet", "published_prior": True},
+            "published_prior is an option of pfenet.* leave it out for hsnet",
+        ),
+        ({"method": "pfenet", "published_prior": 1}, "published_prior is 1"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(given, named):
@@ -341,21 +383,31 @@ def test_devices_that_are_not_there(text, monkeypatch):
         parse_devices(text)
 
 
+def test_the_hardware_has_a_number_of_processes(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert find_hardware(Settings(devices="1,3", nodes=2, precision="16")) == Hardware("cuda", [1, 3], 4)
+    assert find_hardware(Settings(devices="auto")).processes == 4
+    assert find_hardware(Settings(devices="cpu:2", nodes=3)).processes == 6
+    with pytest.raises(InputError, match="precision 16 needs a GPU"):
+        find_hardware(Settings(devices="cpu", precision="16"))
+
+
 @pytest.mark.parametrize(
     ("installed", "nowandb", "expected"), [(True, False, True), (True, True, False), (False, False, False)]
 )
 def test_weights_and_biases_where_it_is_installed_and_wanted(installed, nowandb, expected, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(training, "find_spec", lambda name: object() if installed else None)
-    monkeypatch.setattr(training, "WandbLogger", lambda **given: given)
-    found = training.loggers(Settings(nowandb=nowandb, logpath="demo"))
+    monkeypatch.setattr(trainer, "find_spec", lambda name: object() if installed else None)
+    monkeypatch.setattr(trainer, "WandbLogger", lambda **given: given)
+    found = trainer.build_loggers(Settings(nowandb=nowandb, logpath="demo"))
     assert [one["name"] for one in found[1:]] == (["pascal-fold0-resnet50-demo"] if expected else [])
 
 
 def test_what_lightning_refuses_is_an_input_error():
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-    with pytest.raises(InputError, match="cannot run so: No 2 of these;"), training.refusals():
+    with pytest.raises(InputError, match="cannot run so: No 2 of these;"), trainer.refusals():
         raise MisconfigurationException("No 2 of these. Long advice follows.")
 
 

@@ -44,10 +44,14 @@ def load_model(path: str | Path, method: str | None = None, backbone: str | None
     method = choose_method(methods, method, settings, path)
     if backbone not in (None, held):
         raise InputError(f"{path} holds {method} on {held}, not on {backbone}; leave out the backbone.")
-    options = find_options(method, state, settings) | options
+    told = find_options(method, state, settings)
+    if "width" in told and options.get("width", told["width"]) != told["width"]:
+        raise InputError(
+            f"{path} holds {method} of width {told['width']}, not {shown(options['width'])}; leave out the width."
+        )
 
     rebuilt = not any(name.startswith("backbone") for name in state)
-    model = build_model(method, held, pretrained=rebuilt, **options)
+    model = build_model(method, held, pretrained=rebuilt, **told | options)
     if rebuilt and settings.get("backbone_crc32", fingerprint(model)) != fingerprint(model):
         raise InputError(f"{path} was trained on other weights of {held} than ImageNet's; give its run's .ckpt.")
     fill(model, state, path)
