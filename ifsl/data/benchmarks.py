@@ -232,7 +232,7 @@ class Benchmark:
                 f"{base} has no folder {self.split} of list files; point lists at a folder laid out as splits."
             )
         remedy = (
-            "run `python -m ifsl.tiny` to draw the tiny benchmark"
+            "run `python -m ifsl.tiny` to make the tiny benchmark"
             if self.root.name == "tiny"
             else f"run `python -m ifsl.download lists --root {self.root}`, or give the folder that has them"
         )

@@ -8,7 +8,7 @@ benchmarks read (chapter 13). See data/README.md.
     python -m ifsl.download derive     lists made from the masks, where the published ones cannot be had
     python -m ifsl.download check      what is there, what is missing
 
-The data lie in --root, by default data. What was broken off goes on when the command is given again.
+The data are in --root, by default data. After an interruption, give the command again to go on.
 """
 
 from __future__ import annotations
