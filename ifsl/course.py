@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import InputError, shown
-from .learners import METHODS, Learner, build_model
+from .learners import LEARNERS, Learner, build_model
 from .learners.backbones import LitePyramid
 from .tiny import ensure_tiny
 
@@ -59,7 +59,7 @@ def find_top(folder: Path) -> Path:
 
 
 def measure_costs(
-    methods: Sequence[str] = tuple(METHODS),
+    methods: Sequence[str] = tuple(LEARNERS),
     backbone: str = "efficientnet_lite0",
     way: int = 1,
     shot: int = 1,

@@ -11,7 +11,7 @@ import torch
 from ifsl import Benchmark
 from ifsl.data.episodes import Episode
 from ifsl.pictures.benchmarks import pick_class_images, plot_class_split, plot_presence_counts
-from ifsl.pictures.canvas import WAY_COLOURS, WIDTH, InlineFigure, iou, overlay, rgb, way_colour
+from ifsl.pictures.canvas import WAY_COLOURS, WIDTH, InlineFigure, compute_iou, overlay, rgb, way_colour
 from ifsl.pictures.charts import plot_curves, plot_rates, plot_scores, plot_sweep
 from ifsl.pictures.episodes import show, show_gallery
 from ifsl.pictures.folders import show_predictions
@@ -103,8 +103,8 @@ def test_show_tells_right_from_wrong(bench: Benchmark) -> None:
 
 def test_iou() -> None:
     a, b = np.array([1, 1, 0, 0], bool), np.array([0, 1, 1, 0], bool)
-    assert iou(a, b) == pytest.approx(1 / 3)
-    assert iou(~(a | True), ~(a | True)) is None
+    assert compute_iou(a, b) == pytest.approx(1 / 3)
+    assert compute_iou(~(a | True), ~(a | True)) is None
 
 
 def test_show_writes_a_number_on_each_way_of_the_masks(bench: Benchmark) -> None:

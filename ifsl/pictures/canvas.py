@@ -80,7 +80,7 @@ def percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.0f} %"
 
 
-def iou(predicted: np.ndarray, true: np.ndarray) -> float | None:
+def compute_iou(predicted: np.ndarray, true: np.ndarray) -> float | None:
     """Intersection over union of two boolean masks of one shape, 0…1; None where both are empty."""
     union = np.count_nonzero(predicted | true)
     return np.count_nonzero(predicted & true) / union if union else None

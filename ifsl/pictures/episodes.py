@@ -22,7 +22,7 @@ from .canvas import (
     Frame,
     InlineFigure,
     fit,
-    iou,
+    compute_iou,
     make_canvas,
     percent,
     place_image,
@@ -137,7 +137,7 @@ def judge(ep: Episode, presence: list[bool], mask: np.ndarray) -> dict[str, list
     return {
         "in the query": [yes(t) for t in true],
         "predicted": [f"{yes(p)} {'✓' if p == t else '✗'}" for p, t in zip(presence, true, strict=True)],
-        "IoU": [percent(iou(mask == n, masks == n)) for n in range(1, len(true) + 1)],
+        "IoU": [percent(compute_iou(mask == n, masks == n)) for n in range(1, len(true) + 1)],
     }
 
 

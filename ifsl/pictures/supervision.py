@@ -15,7 +15,7 @@ from .canvas import (
     QUIET,
     InlineFigure,
     add_colour_bar,
-    iou,
+    compute_iou,
     make_grid,
     mask_of,
     overlay_finely,
@@ -99,7 +99,7 @@ def judge_mask(mask: np.ndarray, truth: np.ndarray) -> str:
     """A mask against the truth, in words."""
     if not truth.any():
         return "false alarm" if mask.any() else "right"
-    return f"IoU {percent(iou(mask, truth))}"
+    return f"IoU {percent(compute_iou(mask, truth))}"
 
 
 def plot_errors(bars: dict[str, dict[str, float]], label: str) -> InlineFigure:
