@@ -14,8 +14,11 @@ import torch
 from PIL import Image
 
 import ifsl
-from ifsl.data import download, lists
-from ifsl.data.episodes import TestEpisodes, TrainEpisodes, draw, loader, read, read_mask, read_picture
+from ifsl.data.coco import rasterise_all
+from ifsl.data.derive import derive_lists
+from ifsl.data.download import fetch_lists
+from ifsl.data.images import read_image, read_mask
+from ifsl.data.loading import TestEpisodes, TrainEpisodes, loader
 from ifsl.run.folders import read_support
 from ifsl.run.settings import Settings
 from ifsl.run.training import train
@@ -188,12 +191,12 @@ for index in (-1, 1.5, "0", None, 2**40):
     wrong(f"index {index!r}", "index", lambda a, index=index: a.bench.draw(index, 1, 1))
 for size in (0, 8, 10_000, 1.5, "400", None):
     wrong(f"size {size!r}", "size", lambda a, size=size: a.bench.episode(0, 1, 1, size))
-wrong("image gone", "gone", lambda a: read(a.bench, replace(draw(a.bench, 0, 1, 1), query="gone"), 64))
+wrong("image gone", "gone", lambda a: a.bench.read(replace(a.bench.draw(0, 1, 1), query="gone"), 64))
 for name in ("empty", "short", "words", "huge", "gone"):
-    wrong(f"picture {name}", f"{name}.jpg", lambda a, n=name: read_picture(a.home / f"{n}.jpg"))
+    wrong(f"picture {name}", f"{name}.jpg", lambda a, n=name: read_image(a.home / f"{n}.jpg"))
 for name in ("value77", "colour", "gone"):
     wrong(f"mask {name}", f"{name}.png", lambda a, n=name: read_mask(a.home / f"{n}.png", 20))
-wrong("picture is a folder", "bad", lambda a: read_picture(a.home))
+wrong("picture is a folder", "bad", lambda a: read_image(a.home))
 for number in (0, -1, 2.5, "10", None):
     wrong(f"{number!r} test episodes", "episodes", lambda a, n=number: TestEpisodes(a.bench, 1, 1, n))
 for batch in (0, -2, 1.5, None):
@@ -211,6 +214,10 @@ for backbone in ("vgg16", "", None, 50):
     wrong(f"backbone {backbone!r}", "backbone", lambda a, b=backbone: ifsl.build_model("asnet", b))
 wrong("pfenet resnet101", "resnet101", lambda a: ifsl.build_model("pfenet", "resnet101"))
 wrong("width of asnet", "width", lambda a: ifsl.build_model("asnet", "efficientnet_lite0", width=3))
+wrong(
+    "prior of asnet", "published_prior", lambda a: ifsl.build_model("asnet", "efficientnet_lite0", published_prior=True)
+)
+wrong("prior 1", "published_prior", lambda a: ifsl.build_model("pfenet", "efficientnet_lite0", published_prior=1))
 for width in (0, -1, 1.5, "8"):
     wrong(f"width {width!r}", "width", lambda a, w=width: ifsl.build_model("pfenet", "efficientnet_lite0", width=w))
 for name in ("gone.ckpt", "empty.ckpt", "short.ckpt", "list.ckpt", "stranger.ckpt", "bomb.ckpt", "plain.ckpt"):
@@ -349,6 +356,7 @@ for name, values in {
     "weak": ("false", 1, None),
     "fss": ("no",),
     "width": (0, 64),
+    "published_prior": (True, 1, "yes", None),
 }.items():
     for value in values:
         wrong(f"setting {name} {value!r}", name, lambda a, n=name, v=value: Settings(**{n: v}))
@@ -370,15 +378,15 @@ def lite(a, **changed) -> Settings:
 
 # Downloads
 for what in ("words", "deep", "list", "keys", "huge", "corner", "stranger"):
-    wrong(f"annotations {what}", "fetch", lambda a, w=what: download.rasterise_all(a.home / "annotations" / w, 1))
-wrong("no annotations", "instances", lambda a: download.rasterise_all(a.home / "nowhere", 1))
-wrong("derive from nothing", "missing", lambda a: lists.derive(a.home / "nowhere", "coco", 1))
-wrong("derive over lists", "not derived", lambda a: lists.derive(a.home / "names", "pascal", 1))
+    wrong(f"annotations {what}", "fetch", lambda a, w=what: rasterise_all(a.home / "annotations" / w, 1))
+wrong("no annotations", "instances", lambda a: rasterise_all(a.home / "nowhere", 1))
+wrong("derive from nothing", "missing", lambda a: derive_lists(a.home / "nowhere", "coco", 1))
+wrong("derive over lists", "not derived", lambda a: derive_lists(a.home / "names", "pascal", 1))
 for url in ("file:///etc", "ftp://127.0.0.1", "http://127.0.0.1:9", "nonsense"):
     wrong(
         f"mirror {url}",
         "mirror" if "127" not in url or "ftp" in url else "127.0.0.1",
-        lambda a, u=url: lists.fetch_lists(a.home / "f", "pascal", u),
+        lambda a, u=url: fetch_lists(a.home / "f", "pascal", u),
     )
 
 

@@ -14,8 +14,10 @@ from PIL import Image
 from test_killed import PFENET, RUN, little_archives, serving
 
 from ifsl.__main__ import main
-from ifsl.data import download
-from ifsl.tiny import scenes as tiny
+from ifsl.data import coco, download
+from ifsl.download import main as run_download
+from ifsl.tiny import commands, make
+from ifsl.tiny.__main__ import main as run_tiny
 
 ROOT = "data"
 
@@ -47,15 +49,14 @@ def server():
 
 @pytest.fixture
 def at_hand(tiny_root, server, monkeypatch):
-    """Little of everything: small benchmarks to draw, small archives to fetch, PFENet on small pictures."""
+    """Little of everything: small benchmarks to make, small archives to fetch, PFENet on small pictures."""
     voc, sbd = (server.offer(name, data) for name, data in zip(("voc.tar", "sbd.tgz"), little_archives(), strict=True))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(download, "VOC", replace(download.VOC, remote=voc, count=121, unpacked=1_500_000))
     monkeypatch.setattr(download, "SBD", replace(download.SBD, remote=sbd, count=40, unpacked=400_000))
     monkeypatch.setattr(download, "AUGMENTED", 60)
     monkeypatch.setattr(download, "make_room", lambda *given: None)  # the disk fills later than it can tell
-    small = partial(tiny.draw_tiny, pascal=(16, 8), coco=(12, 12), workers=1)
-    monkeypatch.setattr(tiny, "draw_tiny", small)
+    monkeypatch.setattr(commands, "make_tiny", partial(make.make_tiny, pascal=(16, 8), coco=(12, 12), workers=1))
     return tiny_root
 
 
@@ -90,9 +91,9 @@ WORK = {
     "training": Work(train, (0, 64, 200)),
     "evaluation": Work(evaluate, (0, 4)),
     "pictures": Work(lambda data: evaluate(data, "--vis"), (64,)),
-    "drawing": Work(lambda _: tiny.main(["--root", f"{ROOT}/tiny"]), (0, 200)),
-    "rasterising": Work(lambda _: download.main(["masks", "--root", ROOT, "--workers", "1"]), (0, 400), annotations),
-    "downloading": Work(lambda _: download.main(["pascal", "--root", ROOT]), (0, 400, 1700, 2900)),
+    "making": Work(lambda _: run_tiny(["--root", f"{ROOT}/tiny"]), (0, 200)),
+    "rasterising": Work(lambda _: run_download(["masks", "--root", ROOT, "--workers", "1"]), (0, 400), annotations),
+    "downloading": Work(lambda _: run_download(["pascal", "--root", ROOT]), (0, 400, 1700, 2900)),
 }
 
 
@@ -159,7 +160,7 @@ def test_data_that_vanish(do, workers, calls, at_hand, tmp_path, monkeypatch, ca
 
 
 @pytest.mark.parametrize(
-    ("kind", "module", "name"), [("drawing", tiny, "_draw_pascal"), ("rasterising", download, "_write_mask")]
+    ("kind", "module", "name"), [("making", make, "paint_pascal"), ("rasterising", coco, "_write_mask")]
 )
 def test_a_folder_that_vanishes_while_it_is_filled(kind, module, name, at_hand, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

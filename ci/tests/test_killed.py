@@ -201,11 +201,11 @@ def test_evaluation_that_was_killed(tiny_root, tmp_path, monkeypatch):
         assert not list(RUN.glob("*.part"))
 
 
-DRAW = "from ifsl.tiny.scenes import draw_tiny; draw_tiny('tiny', 0, (64, 16), (56, 12), 2)"
+MAKE = "from ifsl.tiny import make_tiny; make_tiny('tiny', 0, (64, 16), (56, 12), 2)"
 
 
-def test_drawing_that_was_killed(tmp_path):
-    command = ["-c", DRAW]
+def test_making_that_was_killed(tmp_path):
+    command = ["-c", MAKE]
     (tmp_path / "straight").mkdir()
     seconds = undisturbed(command, tmp_path / "straight")
     straight = files(tmp_path / "straight")
@@ -285,11 +285,12 @@ from dataclasses import replace
 from pathlib import Path
 from ifsl.data import download
 from ifsl.data import fetch
+from ifsl.download import main
 fetch.CHUNK = 1 << 13  # of a small archive, too, parts are kept
 download.VOC = replace(download.VOC, remote=fetch.Remote({voc}), count=121)
 download.SBD = replace(download.SBD, remote=fetch.Remote({sbd}), count=40)
 download.AUGMENTED = 60
-raise SystemExit(download.main(["pascal", "--root", "."]))
+raise SystemExit(main(["pascal", "--root", "."]))
 """
 
 

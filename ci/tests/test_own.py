@@ -54,14 +54,14 @@ def test_a_prediction_in_three_lines(model, folder):
     assert found.segmentation.shape == (50, 90) == found.photo.shape[:2] and found.segmentation.max() <= 2
     assert found.support.supports.shape == (2, 2, 3, SIZE, SIZE) and found.support.masks.shape == (2, 2, SIZE, SIZE)
     assert [path.name for path in found.support.pictures[1]] == ["0.jpg", "1.jpg"]
-    kind, data = found.picture().encode()
+    kind, data = ifsl.show(found).encode()
     assert kind == "jpeg" and len(data) > 10_000
 
 
 def test_it_is_the_prediction_of_the_same_tensors(model, folder):
     found = ifsl.predict_folder(model, folder, folder.parent / "photo.jpg", shot=1)
     one, masks = found.support, found.support.masks
-    photo = own.to_tensor(own.read_picture(folder.parent / "photo.jpg"), SIZE)
+    photo = own.to_tensor(own.read_image(folder.parent / "photo.jpg"), SIZE)
     presence, (segmentation,) = model.eval().predict(photo[None], one.supports[None], masks[None], [(50, 90)])
     assert presence[0].tolist() == list(found.presence.values())
     assert np.array_equal(segmentation.numpy(), found.segmentation)
@@ -89,7 +89,7 @@ def test_class_tags_alone(folder):
         path.unlink()
     found = ifsl.predict_folder(asnet, folder, photo, shot=1)
     assert found.support.masks is None and found.segmentation.shape == (50, 90)
-    assert found.picture().encode()[0] == "jpeg"
+    assert ifsl.show(found).encode()[0] == "jpeg"
 
 
 def test_masks_of_every_kind_are_the_same(tmp_path):
@@ -133,7 +133,7 @@ def test_a_photo_that_the_camera_turned(tmp_path, orientation, upright):
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(stored).save(tmp_path / "a.jpg", exif=exif, quality=95)
-    seen = np.asarray(own.read_picture(tmp_path / "a.jpg"))
+    seen = np.asarray(own.read_image(tmp_path / "a.jpg"))
     base = seen if upright or orientation == 3 else stored  # 3: upside down, the size does not tell
     Image.fromarray((base[..., 0] > 100).astype(np.uint8)).save(tmp_path / "a.png")
     image, found = own.read_example(tmp_path / "a.jpg", tmp_path / "a.png", 64)
