@@ -1,12 +1,12 @@
-"""Make the kept checkpoints of the tiny benchmark, their curves and their figures.
+"""Make the kept checkpoints of the tiny benchmark, their curves and their results.
 
     python ci/checkpoints.py            all of them, one after another
     python ci/checkpoints.py asnet      just this one
-    python ci/checkpoints.py --table    the table of what is kept, as it stands in the README
+    python ci/checkpoints.py --table    the table of what is kept, as the README has it
 
-A run that was interrupted goes on where it was. What is kept of a run, under data/checkpoints/tiny: the learner
-(<name>.safetensors), its curve (<name>-curve.csv), and its figures over 500 test episodes, trained and untrained
-(<name>.json and .csv, <name>-untrained.json and .csv).
+An interrupted run goes on where it was. data/checkpoints/tiny keeps of each run the learner (<name>.safetensors), its
+curve (<name>-curve.csv), and its results on 500 test episodes, trained and untrained (<name>.json and .csv,
+<name>-untrained.json and .csv).
 """
 
 import argparse
@@ -37,7 +37,7 @@ RUNS = {
     "asnethm": {"steps": 250, "cache_features": True},
     "asnet-weak": {"steps": 400, "cache_features": True, "lr": 3e-4, "val_every": 100},
 }
-"""Name: what a run has besides `TINY`; the method is the name, less `-weak`."""
+"""Name of a run: its settings besides `TINY`; the method is the name without `-weak`."""
 
 
 def settings_of(name: str) -> Settings:
@@ -48,10 +48,10 @@ def settings_of(name: str) -> Settings:
 
 
 def make(name: str) -> None:
-    """Train, keep and test one learner, leaving out what is done already."""
+    """Train, keep and test one learner; skip what is done already."""
     from ifsl.run.checkpoints import load_model, save_learner
     from ifsl.run.training import train
-    from ifsl.tiny.scenes import ensure_tiny
+    from ifsl.tiny import ensure_tiny
 
     settings = settings_of(name)
     ensure_tiny(settings.datapath)
@@ -71,12 +71,11 @@ def untrained(settings: Settings):
     from ifsl.learners import build_model
 
     torch.manual_seed(settings.seed)
-    options = {} if settings.width is None else {"width": settings.width}
-    return build_model(settings.method, settings.backbone, settings.pretrained, **options)
+    return build_model(settings.method, settings.backbone, settings.pretrained, **settings.options)
 
 
 def test(model, settings: Settings, name: str) -> None:
-    """The figures of a learner over the first `EPISODES` test episodes, 1-way 1-shot."""
+    """Evaluate a learner on the first `EPISODES` test episodes, 1-way 1-shot, and keep the result."""
     from ifsl.data.benchmarks import Benchmark
     from ifsl.run.evaluation import evaluate
 
@@ -97,8 +96,8 @@ def table() -> str:
         kept = KEPT / f"{name}.safetensors"
         if kept.is_file():
             after, before = (json.loads((KEPT / f"{which}.json").read_text()) for which in (name, f"{name}-untrained"))
-            figures = [f"{result[figure]:.1f} %" for figure in ("er", "miou") for result in (before, after)]
-            rows.append(f"| {name} | {' | '.join(figures)} | {kept.stat().st_size / 1e6:.1f} MB |")
+            scores = [f"{result[metric]:.1f} %" for metric in ("er", "miou") for result in (before, after)]
+            rows.append(f"| {name} | {' | '.join(scores)} | {kept.stat().st_size / 1e6:.1f} MB |")
     return "\n".join(rows)
 
 
