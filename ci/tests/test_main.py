@@ -13,9 +13,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import REPOSITORY
 from PIL import Image
 
+import ifsl.download
 from ifsl.__main__ import build_parser, main
+from ifsl.data import download
+from ifsl.errors import InputError
 from ifsl.run.settings import Settings
 
 PUBLISHED = (
@@ -135,6 +139,41 @@ def test_a_mistake_in_a_worker_process_is_one_sentence_too(data, capsys, tmp_pat
     assert main([*PFENET, "--datapath", str(root), "--workers", "1", "--steps", "1", "--val-episodes", "2"]) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("ifsl: ") and "SegmentationClassAug" in said and "missing" in said
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (InputError("This cannot be used."), 2, "ifsl: This cannot be used.\n"),
+        (
+            OSError(28, "Full", "a.png"),
+            2,
+            "ifsl: a.png cannot be read or written (Full); look at its place and disk.\n",
+        ),
+        (
+            OSError("encoder error"),
+            2,
+            "ifsl: data cannot be read or written (encoder error); look at its place and disk.\n",
+        ),
+        (KeyboardInterrupt(), 130, "\nifsl: Interrupted. Give the command again to go on.\n"),
+        (KeyboardInterrupt("Use --resume."), 130, "\nifsl: Interrupted. Use --resume.\n"),
+    ],
+)
+def test_every_command_line_ends_in_the_same_way(error, status, said, capsys, monkeypatch):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(download, "run", fail)
+    assert ifsl.download.main(["check"]) == status
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize("module", ["ifsl", "ifsl.tiny", "ifsl.download"])
+def test_every_command_line_names_its_own_help(module):
+    command = [sys.executable, "-m", module, "--rot"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("ifsl: ") and len(done.stderr.splitlines()) == 1
+    assert done.stderr.endswith(f"; see python -m {module} --help\n")
 
 
 def test_nothing_is_written_over(data, tmp_path, capsys):

@@ -6,9 +6,11 @@ import re
 import numpy as np
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
 
 import ifsl
 from ifsl.errors import InputError
+from ifsl.run.metrics import count_pixels
 
 PUBLISHED = {  # (seed, way, episodes, first class): (mIoU, ER), the same numbers as in the golden file
     (0, 1, 40, 1): (61.3992805480957, 87.5),
@@ -102,3 +104,11 @@ def test_exact_ratio_needs_every_way():
 def test_misuse(call):
     with pytest.raises(InputError):
         call()
+
+
+def test_on_a_gpu_nothing_waits_for_the_values():
+    """A pretended device: an operation whose result depends on data would raise."""
+    with FakeTensorMode():
+        found, true = (torch.empty(6, 7, dtype=torch.uint8, device="cuda") for _ in range(2))
+        intersection, union = count_pixels(found, true, 3)
+    assert intersection.shape == union.shape == (3,) and union.device.type == "cuda"
