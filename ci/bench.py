@@ -140,9 +140,9 @@ def training(model: Learner, batch: int, repeats: int) -> dict:
 def reading(size: int, episodes: int) -> dict:
     """Episodes a second that workers, one a core, read from the tiny benchmark, which is drawn where it is missing."""
     from ifsl.data.benchmarks import Benchmark
-    from ifsl.data.episodes import TestEpisodes, loader
+    from ifsl.data.loading import TestEpisodes, loader
     from ifsl.data.workers import cores
-    from ifsl.tiny.scenes import ensure_tiny
+    from ifsl.tiny import ensure_tiny
 
     data = TestEpisodes(Benchmark("pascal", ensure_tiny()), 1, 1, episodes, size)
     workers = min(8, cores())

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ifsl import Benchmark, InputError
-from ifsl.data.episodes import TrainEpisodes, collate
+from ifsl.data.loading import TrainEpisodes, collate
 from ifsl.learners import METHODS, build_model
 from ifsl.learners.backbones import BACKBONES
 from ifsl.learners.maps import strong_loss, weak_loss

@@ -46,27 +46,3 @@ class Episode:
     classes: Tensor
     size: tuple[int, int]
     picture: np.ndarray | None
-
-
-def __getattr__(name: str):  # names that moved, until everyone imports them from their new home
-    if name.startswith("__"):
-        raise AttributeError(name)
-    from . import benchmarks, images, loading
-
-    moved = {
-        "read_picture": "read_image",
-        "to_picture": "to_image",
-        "nearest": "resize_nearest",
-        "opened": "open_image",
-    }
-    name = moved.get(name, name)
-    if name in ("draw", "read"):
-        return getattr(benchmarks.Benchmark, name)
-    if name == "read_pair":
-        return benchmarks.Benchmark.read_pair
-    if name == "draw_supports":
-        return lambda bench, stream, c, query, shot: bench.draw_supports(stream, c, query, shot)
-    for module in (images, loading):
-        if hasattr(module, name):
-            return getattr(module, name)
-    raise AttributeError(name)

@@ -146,11 +146,3 @@ def paint_coco(folder: Path, plan: Plan) -> list[dict]:
             }
         )
     return objects
-
-
-def __getattr__(name: str):  # names that moved, until everyone imports them from their new home
-    if name.startswith("__"):
-        raise AttributeError(name)
-    from . import make
-
-    return getattr(make, {"draw_tiny": "make_tiny"}.get(name, name))
