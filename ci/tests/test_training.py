@@ -1,4 +1,4 @@
-"""Training: recipe, exact resuming, checkpoints, the feature cache; with a narrow PFENet on small pictures."""
+"""Training: optimisers, exact resuming, checkpoints, the feature cache; with a narrow PFENet on small pictures."""
 
 import os
 import signal
