@@ -22,6 +22,7 @@ import nbformat
 import pages
 from tqdm import tqdm
 
+from ifsl.data.workers import cores
 from ifsl.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,11 +62,6 @@ def select(names: list[str], folder: Path) -> list[Path]:
             raise InputError(f"no chapter {name!r} in {folder}: choose from {' '.join(numbers)}")
         chosen.add(path)
     return sorted(chosen) or found
-
-
-def cores() -> int:
-    """Number of cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def environment(threads: int) -> dict[str, str]:

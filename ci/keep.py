@@ -11,6 +11,8 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
+from ifsl.data.files import write_whole
+
 LIMIT_BYTES = 1_500_000
 WIDGET = "application/vnd.jupyter.widget-view+json"
 NOTEBOOK_METADATA = {
@@ -109,6 +111,4 @@ def _texts(cell: NotebookNode) -> Iterator[str]:
 
 def write(notebook: NotebookNode, path: Path) -> None:
     """Write whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    nbformat.write(notebook, partial)
-    partial.replace(path)
+    write_whole(path, nbformat.writes(notebook) + "\n")

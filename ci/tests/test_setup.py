@@ -10,6 +10,7 @@ import torch
 from conftest import REPOSITORY
 
 from ifsl import InputError, course
+from ifsl.run.evaluation import Result
 
 CHAPTERS = sorted((REPOSITORY / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 
@@ -52,6 +53,29 @@ def test_without_the_repository_a_sentence_says_what_to_do(tmp_path: Path, monke
 def test_what_is_no_path_is_refused(value: object) -> None:
     with pytest.raises(InputError, match="^root is "):
         course.setup(root=value)
+
+
+def kept(name: str) -> Result:
+    return Result.load(REPOSITORY / "data/checkpoints/tiny" / f"{name}.json")
+
+
+def test_the_difference_of_two_results_is_paired() -> None:
+    asnet, hsnet = kept("asnet"), kept("hsnet")
+    found = course.compare_results(asnet, hsnet)
+    for metric, gap in (("ER", asnet.er - hsnet.er), ("mIoU", asnet.miou - hsnet.miou)):
+        value, low, high = found[metric]
+        assert value == pytest.approx(gap, abs=1e-3) and low < value < high
+    alone = [result.intervals()["er"] for result in (asnet, hsnet)]
+    unpaired = sum((high - low) ** 2 for low, high in alone) ** 0.5
+    assert found["ER"][2] - found["ER"][1] < unpaired, "both answered the same episodes"
+    assert course.compare_results(asnet, asnet)["mIoU"] == (0, 0, 0)
+
+
+def test_results_over_other_episodes_are_not_compared() -> None:
+    asnet = kept("asnet")
+    other = Result(**vars(asnet) | {"settings": asnet.settings | {"way": 2}})
+    with pytest.raises(InputError, match="way is 1 and 2"):
+        course.compare_results(asnet, other)
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
