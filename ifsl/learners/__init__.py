@@ -1,32 +1,45 @@
-"""The five learners, one module each; `build_model` makes one by its published name."""
+"""The paper: five learners, one module each, and what they share; `build_model` makes one by its published name."""
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from ..errors import InputError, shown
-from .learner import Learner
+from .registry import BACKBONES, LEARNERS
 
-METHODS = {
-    "panet": ("panet", "PANet"),
-    "pfenet": ("pfenet", "PFENet"),
-    "hsnet": ("hsnet", "HSNet"),
-    "asnet": ("asnet", "ASNet"),
-    "asnethm": ("hybrid_masking", "HybridMasking"),
-}
-"""Published method name: (module, class)."""
+if TYPE_CHECKING:
+    from .learner import Learner
+
+BACKBONE_NAMES = tuple(BACKBONES)
+
+__all__ = ["BACKBONES", "BACKBONE_NAMES", "LEARNERS", "Learner", "build_model", "learner_class"]
 
 
-def build_model(method: str, backbone: str = "resnet50", pretrained: bool = False, **options) -> Learner:
-    """A learner in evaluation mode, untrained.
+def learner_class(method: str) -> "type[Learner]":
+    """The class of a method; raises `InputError` for an unknown name."""
+    if not isinstance(method, str) or method not in LEARNERS:
+        raise InputError(f"There is no method {shown(method)}; choose one of {', '.join(LEARNERS)}.")
+    module, name = LEARNERS[method]
+    return getattr(import_module(f".{module}", __name__), name)
+
+
+def build_model(method: str, backbone: str = "resnet50", pretrained: bool = False, **options) -> "Learner":
+    """An untrained learner in evaluation mode.
 
     method: panet, pfenet, hsnet, asnet or asnethm; backbone: resnet50, resnet101 or efficientnet_lite0; pretrained:
-    load the backbone's ImageNet weights. Way and shot come from the inputs, not from here. `options` go to the
-    learner's own constructor (PFENet takes its `width`). Raises `InputError` for unknown
-    names and weights that cannot be had.
+    load the backbone's ImageNet weights. Way and shot come from the inputs, not from here. `options` are the learner's
+    own: pfenet has `width` and `published_prior`. Raises `InputError` for unknown names and options, for a backbone
+    that the method does not work on, and for weights that cannot be found or downloaded.
     """
-    if not isinstance(method, str) or method not in METHODS:
-        raise InputError(f"There is no method {shown(method)}; choose one of {', '.join(METHODS)}.")
-    if options and (method != "pfenet" or set(options) != {"width"}):
-        raise InputError(f"{method} has no option {min(options)}; pfenet alone has one, its width.")
-    module, name = METHODS[method]
-    cls = getattr(import_module(f"{__name__}.{module}"), name)
+    cls = learner_class(method)
+    unknown = sorted(set(options) - set(cls.options))
+    if unknown:
+        has = f"it has {' and '.join(cls.options)}" if cls.options else "it has none"
+        raise InputError(f"{method} has no option {unknown[0]}; {has}.")
+    cls.check_backbone(backbone)
     return cls(backbone, pretrained=pretrained, **options).eval()
+
+
+def __getattr__(name: str):
+    if name == "Learner":
+        return import_module(".learner", __name__).Learner
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,11 +1,11 @@
-"""HM, hybrid masking: ASNet with two kinds of masked support features (chapter 09)."""
+"""HM, hybrid masking: ASNet with support features that are masked in two ways (chapter 09)."""
 
 import torch
 from torch import Tensor
 
-from .asnet import ASNet, pool
-from .learner import Features
-from .maps import upsample
+from .asnet import ASNet
+from .backbones import Features
+from .maps import resize
 
 
 class HybridMasking(ASNet):
@@ -13,8 +13,8 @@ class HybridMasking(ASNet):
     https://arxiv.org/abs/2203.12826
 
     Multiplying the support's features by its mask keeps what each cell saw around the object; running the masked image
-    through the backbone keeps fine detail inside, and no surroundings. HM takes the first where it is positive and the
-    second elsewhere. Everything after that is ASNet.
+    through the backbone keeps fine detail inside the object and nothing of its surroundings. HM takes the first where
+    it is positive and the second elsewhere. Everything after that is ASNet.
     """
 
     method = "asnethm"
@@ -23,14 +23,16 @@ class HybridMasking(ASNet):
         "give masks, or choose pfenet, hsnet or asnet."
     )
 
-    def for_support(self, seen: Features, images: Tensor, masks: Tensor) -> Features:
-        """Pooled hybrid features; the masked images go through the backbone too."""
-        cut_out = self.pyramid(images * masks[:, None])
-        pairs = zip(pool(seen), pool(cut_out), strict=True)
-        return [[hybrid(*pair, masks) for pair in zip(*levels, strict=True)] for levels in pairs]
+    def encode_support(self, images: Tensor, masks: Tensor) -> Features:
+        features = super().encode_support(images, masks)
+        from_masked_images = super().encode_support(images * masks[:, None], masks)
+        return [
+            [merge_masked(*pair, masks) for pair in zip(*level, strict=True)]
+            for level in zip(features, from_masked_images, strict=True)
+        ]
 
 
-def hybrid(features: Tensor, of_masked_image: Tensor, masks: Tensor) -> Tensor:
-    """(M, C, h, w) features times the resized masks (M, S, S) where that is positive, else the masked image's."""
-    masked = features * upsample(masks[:, None], features.shape[-2:])
+def merge_masked(features: Tensor, of_masked_image: Tensor, masks: Tensor) -> Tensor:
+    """Features (M, C, h, w) times the resized masks (M, S, S) where positive, else those of the masked image."""
+    masked = features * resize(masks[:, None], features.shape[-2:])
     return torch.where(masked > 0, masked, of_masked_image)

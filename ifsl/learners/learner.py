@@ -1,93 +1,109 @@
-"""What the five learners share: the shapes of an episode, the frozen backbone, and the way to a prediction."""
+"""What all learners share: the shapes of an episode, the frozen backbone, and the steps to a prediction (chapter 04).
+
+Letters: B episodes, N ways, K shots, M images, S image side, h w map size, H W size of the query's own image.
+"""
+
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import InputError, is_int, shown
+from .backbones import Features
 from .maps import Maps, segment
-
-Features = list[list[Tensor]]
-"""A pyramid: for each level the outputs of its bottlenecks, each (M, C, h, w) for M images."""
+from .registry import BACKBONES
 
 
 class Learner(nn.Module):
-    """An episode in, maps out; a subclass says how images are encoded and how query and support are compared.
+    """Maps an episode to `Maps`. A subclass defines how images are encoded and how query and support are compared.
 
-    A subclass defines `compare` and, where the backbone's plain pyramid is not what it looks at, `pyramid`, `for_query`
-    and `for_support`. Its `frozen` says whether the backbone stays as it was pretrained (then it is kept in evaluation
-    mode and its parameters ask for no gradient).
-
-    Letters: B episodes, N ways, K shots, S image side, h w map size, H W picture size.
+    Facts about a method are attributes of its class:
+    method: its published name. backbones: the backbones it works on. options: names of the options that its constructor
+    takes besides the backbone. frozen: whether the backbone stays as it was pretrained. needs_masks: why it cannot work
+    from class tags alone, None if it can. unused: beginnings of the names of parameters that get no gradient.
     """
 
     method: str
+    backbones = tuple(BACKBONES)
+    options: tuple[str, ...] = ()
     frozen = True
-    needs_masks: str | None = None  # why a learner cannot work from class tags alone; None if it can
-    image_size = 400  # the side S that pictures are resized to unless asked otherwise
-    backbone_name: str
+    needs_masks: str | None = None
+    unused: tuple[str, ...] = ()
 
-    def pyramid(self, images: Tensor) -> Features:
-        """(M, 3, S, S) images to what is seen in them, whether they are queries or supports."""
-        return self.backbone.pyramid(images)
+    def __init__(self, backbone: str):
+        super().__init__()
+        self.backbone_name = backbone
+        self.image_size = BACKBONES[backbone].image_size  # the side S that images are resized to
 
-    def for_query(self, seen: Features) -> Features:
-        """What `compare` wants of queries."""
-        return seen
-
-    def for_support(self, seen: Features, images: Tensor, masks: Tensor) -> Features:
-        """What `compare` wants of supports (M, 3, S, S) with masks (M, S, S)."""
-        return seen
+    # What a subclass defines
 
     def encode_query(self, images: Tensor) -> Features:
-        """(M, 3, S, S) images to the features of queries."""
-        return self.for_query(self.pyramid(images))
+        """(M, 3, S, S) query images to features."""
+        return self.backbone.pyramid(images)
 
     def encode_support(self, images: Tensor, masks: Tensor) -> Features:
-        """(M, 3, S, S) images and (M, S, S) masks to the features of supports."""
-        return self.for_support(self.pyramid(images), images, masks)
-
-    def encode(self, query: Tensor, supports: Tensor, masks: Tensor) -> tuple[Features, Features]:
-        """Both at once: the backbone sees all images in one pass, and one that occurs several times only once."""
-        images = torch.cat([query, supports])
-        distinct, places = images.unique(dim=0, return_inverse=True)
-        if len(distinct) < len(images):
-            seen = [[x[places] for x in level] for level in self.pyramid(distinct)]
-        else:
-            seen = self.pyramid(images)
-        parts = [[x.split([len(query), len(supports)]) for x in level] for level in seen]
-        of_query, of_support = ([[x[which] for x in level] for level in parts] for which in (0, 1))
-        return self.for_query(of_query), self.for_support(of_support, supports, masks)
+        """(M, 3, S, S) support images and their (M, S, S) masks to features."""
+        return self.backbone.pyramid(images)
 
     def compare(self, query: Features, support: Features, masks: Tensor) -> Maps:
         """Features of B queries and of B·N·K supports (ordered episode, way, shot), and masks (B, N, K, S, S)."""
         raise NotImplementedError
 
-    def maps(self, query: Tensor, supports: Tensor, masks: Tensor | None = None) -> Maps:
-        """All that is known about the queries.
+    @staticmethod
+    def optimizer(parameters: Iterable[nn.Parameter], lr: float | None = None, weak: bool = False):
+        """The published optimiser; lr: a learning rate instead of the published one."""
+        return torch.optim.Adam(parameters, lr or (1e-4 if weak else 1e-3))
+
+    # From an episode to a prediction
+
+    def maps(
+        self,
+        query: Tensor,
+        supports: Tensor,
+        masks: Tensor | None = None,
+        features: tuple[Features, Features] | None = None,
+    ) -> Maps:
+        """The class maps of the queries.
 
         query: (B, 3, S, S) normalised images; supports: (B, N, K, 3, S, S); masks: (B, N, K, S, S) of 0 and 1, or None
-        for class tags alone (weak): then the whole support image is taken for its class. Raises `InputError` where
-        shapes or values do not fit.
+        for class tags alone (weak supervision): then the whole support image counts as its class. features: what
+        `encode_query` and `encode_support` return for these images, where somebody has kept them. Shapes are checked
+        here, values are not (see `check_episode`). Raises `InputError` where the shapes do not fit.
         """
-        self.check(query, supports, masks)
+        self.check_shapes(query, supports, masks)
         masks = torch.ones_like(supports[:, :, :, 0]) if masks is None else masks.to(query.dtype)
-        return self.compare(*self.encode(query, supports.flatten(0, 2), masks.flatten(0, 2)), masks)
+        if features is None:
+            features = self.encode_query(query), self.encode_support(supports.flatten(0, 2), masks.flatten(0, 2))
+        return self.compare(*features, masks)
 
     def forward(self, query: Tensor, supports: Tensor, masks: Tensor | None = None) -> Tensor:
-        """The learner's maps (B, N, 2, h, w): log-probabilities of background and foreground; see `maps`."""
+        """Log-probabilities (B, N, 2, h, w) of background and foreground; see `maps`."""
         return self.maps(query, supports, masks).log_prob
 
     @torch.inference_mode()
     def predict(
         self, query: Tensor, supports: Tensor, masks: Tensor | None = None, sizes: list[tuple[int, int]] | None = None
     ) -> tuple[Tensor, list[Tensor]]:
-        """Presence (B, N) bool and a list of B masks (H, W) uint8 at the `sizes` (H, W) of the queries' pictures.
+        """Presence (B, N) bool and a list of B segmentations (H, W) uint8, of the given `sizes` (H, W).
 
-        Without `sizes` the masks have the size of the query images.
+        Without `sizes` the segmentations have the size of the query images. Raises `InputError` for shapes or values
+        that do not fit.
         """
-        found = self.maps(query, supports, masks)
+        check_episode(self, query, supports, masks)
         sizes = [tuple(query.shape[-2:])] * len(query) if sizes is None else check_sizes(sizes, len(query))
+        found = self.maps(query, supports, masks)
         return found.presence, segment(found.stacked, sizes)
+
+    # The frozen backbone
+
+    def frozen_modules(self) -> list[nn.Module]:
+        """The modules that training does not change."""
+        return [self.backbone]
+
+    def freeze(self) -> None:
+        """Turn off gradients in the frozen modules; a subclass calls it at the end of its constructor."""
+        for module in self.frozen_modules():
+            module.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "Learner":
         """As `nn.Module.train`, but a frozen backbone stays in evaluation mode."""
@@ -97,26 +113,29 @@ class Learner(nn.Module):
                 module.eval()
         return self
 
-    def frozen_modules(self) -> list[nn.Module]:
-        """The modules that training leaves alone."""
-        return [self.backbone]
+    # Refusals
 
-    def freeze(self) -> None:
-        """Ask for no gradient in the frozen modules; a subclass calls it at the end of its constructor."""
-        for module in self.frozen_modules():
-            module.requires_grad_(False).eval()
+    @classmethod
+    def check_backbone(cls, name: str) -> None:
+        """Raise `InputError` for a backbone that does not exist or that this learner does not work on."""
+        if not isinstance(name, str) or name not in BACKBONES:
+            raise InputError(f"There is no backbone {shown(name)}; choose one of {', '.join(BACKBONES)}.")
+        if name not in cls.backbones:
+            raise InputError(f"{cls.method} does not work on {name}; choose {' or '.join(cls.backbones)}.")
 
-    def check(self, query: Tensor, supports: Tensor, masks: Tensor | None) -> None:
-        """Raise `InputError` unless the tensors make up an episode (see `maps`)."""
+    def check_shapes(self, query: Tensor, supports: Tensor, masks: Tensor | None) -> None:
+        """Raise `InputError` unless the shapes make up an episode (see `maps`). No value is read."""
         if masks is None and self.needs_masks:
             raise InputError(self.needs_masks)
-        for name, tensor in (("query", query), ("supports", supports), ("masks", masks)):
-            if not isinstance(tensor, Tensor) and not (tensor is None and name == "masks"):
-                raise InputError(f"{name} is a {type(tensor).__name__}; give a torch tensor.")
+        given = {"query": query, "supports": supports} | ({} if masks is None else {"masks": masks})
         device = next(self.parameters()).device
-        for name, tensor in (("query", query), ("supports", supports), ("masks", masks)):
-            if tensor is not None and tensor.device != device:
+        for name, tensor in given.items():
+            if not isinstance(tensor, Tensor):
+                raise InputError(f"{name} is a {type(tensor).__name__}; give a torch tensor.")
+            if tensor.device != device:
                 raise InputError(f"{name} is on {tensor.device}, the learner on {device}; move one.")
+            if name != "masks" and not tensor.is_floating_point():
+                raise InputError(f"{name} holds {tensor.dtype}; give normalised images as floats.")
         if query.dim() != 4 or query.shape[1] != 3:
             raise InputError(f"query has shape {tuple(query.shape)}; give (B, 3, S, S).")
         if supports.dim() != 6 or supports.shape[3] != 3:
@@ -127,22 +146,27 @@ class Learner(nn.Module):
                 "give as many support sets as queries, all images of one size."
             )
         if query.shape[-2] != query.shape[-1]:
-            raise InputError(f"query has shape {tuple(query.shape)}; resize pictures to a square, S x S.")
+            raise InputError(f"query has shape {tuple(query.shape)}; resize images to a square, S x S.")
         if query.dtype != supports.dtype:
             raise InputError(f"query holds {query.dtype}, supports {supports.dtype}; give both in one kind of float.")
         if 0 in supports.shape:
             raise InputError(f"supports has shape {tuple(supports.shape)}; give at least one episode, way and shot.")
-        for name, tensor in (("query", query), ("supports", supports)):
-            if not tensor.is_floating_point():
-                raise InputError(f"{name} holds {tensor.dtype}; give normalised images as floats.")
-            if not all(bound.isfinite() for bound in tensor.aminmax()):
-                raise InputError(f"{name} holds NaN or infinite values; look at how the images were read.")
-        if masks is not None:
-            expected = supports.shape[:3] + supports.shape[-2:]
-            if masks.shape != expected:
-                raise InputError(f"masks has shape {tuple(masks.shape)}; these supports need {tuple(expected)}.")
-            if not ((masks == 0) | (masks == 1)).all():
-                raise InputError("masks holds values besides 0 and 1; give one binary mask per support image.")
+        expected = supports.shape[:3] + supports.shape[-2:]
+        if masks is not None and masks.shape != expected:
+            raise InputError(f"masks has shape {tuple(masks.shape)}; these supports need {tuple(expected)}.")
+
+
+def check_episode(learner: Learner, query: Tensor, supports: Tensor, masks: Tensor | None) -> None:
+    """Raise `InputError` for shapes that do not fit, NaN or infinite values, and masks with values besides 0 and 1.
+
+    On a GPU this waits for the values, so it belongs where images come in and not into a training step.
+    """
+    learner.check_shapes(query, supports, masks)
+    for name, tensor in (("query", query), ("supports", supports)):
+        if not all(bound.isfinite() for bound in tensor.aminmax()):
+            raise InputError(f"{name} holds NaN or infinite values; look at how the images were read.")
+    if masks is not None and not ((masks == 0) | (masks == 1)).all():
+        raise InputError("masks holds values besides 0 and 1; give one binary mask per support image.")
 
 
 def check_sizes(sizes: list[tuple[int, int]], queries: int) -> list[tuple[int, int]]:

@@ -1,12 +1,12 @@
 """From a learner's maps to predictions and losses: the iFSL framework (chapters 04 and 10).
 
-A learner answers, for each of the N classes of an episode, at each cell of an h x w map, with two log-probabilities:
+For each of the N classes of an episode a learner returns a map of h x w cells with two log-probabilities per cell:
 background (0) and foreground (1). Everything else follows from these maps: which classes are present, the mask of the
-query, the loss with masks (strong) and the loss with class tags alone (weak).
+query, the loss with masks (strong supervision) and the loss with class tags alone (weak supervision).
 
 Source: Kang & Cho, *Integrative Few-Shot Learning for Classification and Segmentation*, CVPR 2022, section 4.
 
-Letters: B episodes, N ways, K shots, h w map size, H W picture size.
+Letters: B episodes, N ways, K shots, h w map size, H W size of the query's own image.
 """
 
 from typing import NamedTuple
@@ -23,7 +23,7 @@ PRESENT = torch.log(torch.tensor(0.5)).item()
 
 
 class Maps(NamedTuple):
-    """What a learner knows about a query.
+    """What a learner returns for a query.
 
     log_prob: (B, N, 2, h, w) log-probabilities of background and foreground for each class, mean over the shots.
     stacked: (B, N + 1, h, w) one background map and N foreground maps; their argmax is the segmentation.
@@ -35,41 +35,41 @@ class Maps(NamedTuple):
     presence: Tensor
 
 
-def presence(log_prob: Tensor, threshold: float = PRESENT) -> Tensor:
-    """Which classes a map shows: (..., 2, h, w) log-probabilities to (...) bool.
+def find_present(log_prob: Tensor, threshold: float = PRESENT) -> Tensor:
+    """Which classes the query shows: (..., 2, h, w) log-probabilities to (...) bool.
 
     A class is present if at least one cell gives its foreground a log-probability of `threshold` or more.
     """
     return log_prob[..., 1, :, :].amax(dim=(-2, -1)) >= threshold
 
 
-def stack(log_prob: Tensor) -> Tensor:
-    """One background and N foregrounds: (B, N, 2, h, w) to (B, N + 1, h, w).
+def merge_classes(log_prob: Tensor) -> Tensor:
+    """One background map and N foreground maps: (B, N, 2, h, w) to (B, N + 1, h, w).
 
-    Each class has an opinion on the background; the mean of the N opinions stands for it.
+    Each class has its own background map; the merged one is their mean.
     """
     background = log_prob[:, :, 0].mean(dim=1, keepdim=True)
     return torch.cat([background, log_prob[:, :, 1]], dim=1)
 
 
-def from_shots(shot_log_prob: Tensor) -> Maps:
-    """Merge the maps of K shots: (B, N, K, 2, h, w) log-probabilities to `Maps`.
+def merge_shots(shot_log_prob: Tensor) -> Maps:
+    """The maps of K shots, (B, N, K, 2, h, w) log-probabilities, to `Maps`.
 
-    The shots' maps are averaged; presence is their vote, a tie counts as present.
+    The shots' maps are averaged. Presence is the vote of the shots, and a tie counts as present.
     """
     log_prob = shot_log_prob.mean(dim=2)
-    votes = presence(shot_log_prob).float().mean(dim=2)
-    return Maps(log_prob, stack(log_prob), votes >= 0.5)
+    votes = find_present(shot_log_prob).float().mean(dim=2)
+    return Maps(log_prob, merge_classes(log_prob), votes >= 0.5)
 
 
-def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
+def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear resize with aligned corners: (B, C, h, w) to (B, C, H, W)."""
     return F.interpolate(maps, size, mode="bilinear", align_corners=True)
 
 
 def segment(stacked: Tensor, sizes: list[tuple[int, int]]) -> list[Tensor]:
-    """The masks: (B, N + 1, h, w) and B picture sizes (H, W) to a list of B (H, W) uint8, 0 background, n for way n."""
-    return [upsample(one[None], size).argmax(dim=1)[0].byte() for one, size in zip(stacked, sizes, strict=True)]
+    """Segmentations: (B, N + 1, h, w) and B sizes (H, W) to a list of B (H, W) uint8, 0 background, n for way n."""
+    return [resize(one[None], size).argmax(dim=1)[0].byte() for one, size in zip(stacked, sizes, strict=True)]
 
 
 def strong_loss(stacked: Tensor, query_mask: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ def strong_loss(stacked: Tensor, query_mask: Tensor) -> Tensor:
     stacked: (B, N + 1, h, w); query_mask: (B, H, W) with 0 background, n for way n. Pixels labelled `VOID` are left
     out; they occur only where the benchmark was asked to keep them.
     """
-    return F.nll_loss(upsample(stacked, query_mask.shape[-2:]), query_mask.long(), ignore_index=VOID)
+    return F.nll_loss(resize(stacked, query_mask.shape[-2:]), query_mask.long(), ignore_index=VOID)
 
 
 def weak_loss(log_prob: Tensor, present: Tensor) -> Tensor:
@@ -87,3 +87,6 @@ def weak_loss(log_prob: Tensor, present: Tensor) -> Tensor:
     log_prob: (B, N, 2, h, w); present: (B, N) bool. No mask is needed.
     """
     return F.nll_loss(log_prob.mean(dim=(-2, -1)).flatten(0, 1), present.long().flatten())
+
+
+upsample, presence, stack, from_shots = resize, find_present, merge_classes, merge_shots

@@ -1,27 +1,30 @@
 """PANet: compare each cell of the query with the mean of every class (chapter 05).
 
-Nothing is learned beside the backbone: a class is the mean of the features under its masks (its prototype), and a cell
-of the query belongs to the prototype that it points in the direction of. Training bends the backbone until that works.
+Nothing is trained but the backbone. A class is the mean of the features under its masks, its prototype; a cell of the
+query belongs to the prototype with which it has the largest cosine. Training changes the backbone until that works.
 
 Source: Wang et al., *PANet: Few-Shot Image Semantic Segmentation with Prototype Alignment*, ICCV 2019, section 3.3.
 
 Letters: B episodes, N ways, K shots, C channels, h w feature grid, S image side.
 """
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .backbones import IMAGE_SIZE, build_backbone
-from .learner import Features, Learner
-from .maps import Maps, presence, upsample
+from .backbones import Features, build_backbone
+from .learner import Learner
+from .maps import Maps, find_present, resize
+from .registry import BACKBONES
 
 SCALE = 20.0
-"""What cosines are multiplied with before the softmax, so that it can become sure."""
+"""Factor of the cosines before the softmax, so that probabilities near 0 and 1 can occur."""
 
 
 class PANet(Learner):
-    """Prototypes on the backbone's last bottleneck; the maps have its grid (13 x 13 at 400 px)."""
+    """Prototypes of the backbone's last bottleneck; the maps have its grid (13 x 13 at 400 px)."""
 
     method = "panet"
     frozen = False
@@ -31,60 +34,57 @@ class PANet(Learner):
     )
 
     def __init__(self, backbone: str = "resnet50", pretrained: bool = False):
-        super().__init__()
+        super().__init__(backbone)
         self.backbone = build_backbone(backbone, pretrained)
-        self.backbone_name = backbone
-        self.image_size = IMAGE_SIZE[backbone]
         self.freeze()
 
     def frozen_modules(self) -> list[nn.Module]:
-        """The backbone's classification head, which no image goes through; all else is trained."""
-        if self.backbone_name == "efficientnet_lite0":
-            net = self.backbone.net
-            return [net.conv_head, net.bn2, net.classifier]
-        return [self.backbone.fc]
+        """The ImageNet classifier, which no image goes through; everything else is trained."""
+        return [self.backbone.get_submodule(name) for name in BACKBONES[self.backbone_name].head]
 
-    def pyramid(self, images: Tensor) -> Features:
-        """(M, 3, S, S) images to one level of one (M, C, h, w): the last bottleneck."""
+    def encode_query(self, images: Tensor) -> Features:
+        """(M, 3, S, S) images to one level with one bottleneck, the last: (M, C, h, w)."""
         return [self.backbone.pyramid(images)[-1][-1:]]
 
-    def encode(self, query: Tensor, supports: Tensor, masks: Tensor) -> tuple[Features, Features]:
-        """In training two passes of their own: batch norm sees queries and supports as two batches."""
-        if self.training:
-            return self.encode_query(query), self.encode_support(supports, masks)
-        return super().encode(query, supports, masks)
+    def encode_support(self, images: Tensor, masks: Tensor) -> Features:
+        """As queries. In training these are two batches for batch normalisation."""
+        return self.encode_query(images)
 
     def compare(self, query: Features, support: Features, masks: Tensor) -> Maps:
         """Cosines with the prototypes to maps: `stacked` over all classes at once, `log_prob` class by class."""
-        query, support = query[0][0], support[0][0]
-        masks = upsample(masks.flatten(1, 2), support.shape[-2:]).unflatten(1, masks.shape[1:3])  # B, N, K, h, w
-        means = prototypes(support.unflatten(0, masks.shape[:3]), masks)  # B, N + 1, C
-        logits = SCALE * cosine(query, means)  # B, N + 1, h, w
-        pairs = torch.stack([logits[:, :1].expand_as(logits[:, 1:]), logits[:, 1:]], dim=2)  # B, N, 2, h, w
+        [[query]], [[support]] = query, support
+        masks = resize(masks.flatten(1, 2), support.shape[-2:]).unflatten(1, masks.shape[1:3])  # B, N, K, h, w
+        prototypes = average(support.unflatten(0, masks.shape[:3]), masks)  # B, N + 1, C
+        logits = SCALE * cosine(query, prototypes)  # B, N + 1, h, w
+        background, foregrounds = logits[:, :1], logits[:, 1:]
+        pairs = torch.stack([background.expand_as(foregrounds), foregrounds], dim=2)  # B, N, 2, h, w
         log_prob = pairs.log_softmax(dim=2)
-        return Maps(log_prob, logits.log_softmax(dim=1), presence(log_prob))
+        return Maps(log_prob, logits.log_softmax(dim=1), find_present(log_prob))
 
     def class_log_prob(self, query: Tensor, supports: Tensor, masks: Tensor) -> Tensor:
         """Log-probabilities (B, N + 1, h, w) of background and the N classes, which compete for each cell."""
         return self.maps(query, supports, masks).stacked
 
+    @staticmethod
+    def optimizer(parameters: Iterable[nn.Parameter], lr: float | None = None, weak: bool = False):
+        return torch.optim.SGD(parameters, lr or 1e-3, momentum=0.9, weight_decay=5e-4)
 
-def prototypes(features: Tensor, masks: Tensor) -> Tensor:
-    """Mean features of the background, of all ways and shots together, and of each class: (B, N + 1, C).
+
+def average(features: Tensor, masks: Tensor) -> Tensor:
+    """Prototypes (B, N + 1, C): the mean feature of the background of all supports, and of each class.
 
     features: (B, N, K, C, h, w); masks: (B, N, K, h, w) resized to the same grid. A cell that the mask only touches is
-    foreground; background is where it is exactly 0.
+    foreground; background is where the resized mask is exactly 0.
     """
-    inside = (masks > 0).to(features.dtype)
+    inside, outside = (masks > 0).to(features.dtype), (masks == 0).to(features.dtype)
     sums = torch.einsum("bnkchw,bnkhw->bnc", features, inside)
     areas = inside.sum(dim=(2, 3, 4))
-    outside = (masks == 0).to(features.dtype)
     background = torch.einsum("bnkchw,bnkhw->bc", features, outside)
     sums = torch.cat([background[:, None], sums], dim=1)
     areas = torch.cat([outside.sum(dim=(1, 2, 3, 4))[:, None], areas], dim=1)
     return sums / (areas[..., None] + 1e-6)
 
 
-def cosine(query: Tensor, means: Tensor) -> Tensor:
-    """Cosine similarity of each cell with each mean: (B, C, h, w) and (B, N, C) to (B, N, h, w)."""
-    return torch.einsum("bchw,bnc->bnhw", F.normalize(query, dim=1), F.normalize(means, dim=2))
+def cosine(query: Tensor, prototypes: Tensor) -> Tensor:
+    """Cosine similarity of each cell with each prototype: (B, C, h, w) and (B, N, C) to (B, N, h, w)."""
+    return torch.einsum("bchw,bnc->bnhw", F.normalize(query, dim=1), F.normalize(prototypes, dim=2))

@@ -1,0 +1,41 @@
+"""Which learners and backbones there are. Nothing here imports PyTorch, so `python -m ifsl --help` is quick.
+
+A new learner is one module and one line in `LEARNERS`; a new backbone is one line in `BACKBONES` and its class.
+"""
+
+from dataclasses import dataclass
+
+LEARNERS = {
+    "panet": ("panet", "PANet"),
+    "pfenet": ("pfenet", "PFENet"),
+    "hsnet": ("hsnet", "HSNet"),
+    "asnet": ("asnet", "ASNet"),
+    "asnethm": ("hybrid_masking", "HybridMasking"),
+}
+"""Published name of a method: (module, class)."""
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """Facts about a backbone.
+
+    image_size: the side in pixels that images are resized to. depths, channels: bottlenecks (or blocks) of the three
+    levels of stride 8, 16 and 32, and their channels. head: the modules that no image goes through, because they are
+    the ImageNet classifier. key: the name of a tensor that only this backbone's checkpoints contain.
+    """
+
+    image_size: int
+    depths: tuple[int, int, int]
+    channels: tuple[int, int, int]
+    head: tuple[str, ...]
+    key: str
+
+
+BACKBONES = {
+    "resnet50": Backbone(400, (4, 6, 3), (512, 1024, 2048), ("fc",), "layer4.2.conv1.weight"),
+    "resnet101": Backbone(400, (4, 23, 3), (512, 1024, 2048), ("fc",), "layer3.22.conv1.weight"),
+    "efficientnet_lite0": Backbone(
+        272, (2, 6, 5), (40, 112, 320), ("net.conv_head", "net.bn2", "net.classifier"), "net.conv_stem.weight"
+    ),
+}
+"""Name of a backbone: what is known about it. resnet101's checkpoints contain resnet50's key too."""
