@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from conftest import REPOSITORY
 from torch import Tensor
 
-from ifsl.learners.hybrid_masking import hybrid
-from ifsl.learners.maps import upsample
+from ifsl.learners.hybrid_masking import merge_masked
+from ifsl.learners.maps import resize
 
 FOLDER = REPOSITORY / "notebooks"
 CHAPTERS = sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
@@ -224,12 +224,12 @@ def unmasked(logits: Tensor, inside: Tensor) -> Tensor:
 
 
 def by_cell(features: Tensor, of_masked_image: Tensor, masks: Tensor) -> Tensor:
-    weight = upsample(masks[:, None], features.shape[-2:])
+    weight = resize(masks[:, None], features.shape[-2:])
     return torch.where(weight > 0, features * weight, of_masked_image)
 
 
 def by_cell_unweighted(features: Tensor, of_masked_image: Tensor, masks: Tensor) -> Tensor:
-    return torch.where(upsample(masks[:, None], features.shape[-2:]) > 0, features, of_masked_image)
+    return torch.where(resize(masks[:, None], features.shape[-2:]) > 0, features, of_masked_image)
 
 
 def swapped(features: Tensor, of_masked_image: Tensor, masks: Tensor) -> Tensor:
@@ -353,7 +353,10 @@ ANSWERS: dict[str, Answers] = {
     "09": {
         1: (lambda names: (11, 21), [lambda names: (10, 20), lambda names: (11, 22), lambda names: (6, 11)]),
         2: (lambda names: "a", [lambda names: "b", lambda names: "c", lambda names: 1]),
-        3: (lambda names: by_cell, [lambda names: hybrid, lambda names: by_cell_unweighted, lambda names: swapped]),
+        3: (
+            lambda names: by_cell,
+            [lambda names: merge_masked, lambda names: by_cell_unweighted, lambda names: swapped],
+        ),
     },
     "10": {
         1: (lambda names: 1.204, [lambda names: 0.693, lambda names: 0.105, lambda names: 2.41]),
