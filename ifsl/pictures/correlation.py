@@ -10,18 +10,8 @@ import torch
 from torch import Tensor
 
 from ..learners.maps import resize
-from .canvas import (
-    BACKGROUND,
-    InlineFigure,
-    add_colour_bar,
-    colour_features,
-    make_grid,
-    mark_point,
-    outline,
-    overlay,
-    show_image,
-    show_map,
-)
+from . import canvas
+from .canvas import BACKGROUND, InlineFigure
 
 
 def show_features(image: np.ndarray, features: dict[str, Tensor]) -> InlineFigure:
@@ -30,20 +20,20 @@ def show_features(image: np.ndarray, features: dict[str, Tensor]) -> InlineFigur
     Cells with similar colours have similar features. Each map has its own three directions, so colours cannot be
     compared between maps.
     """
-    fig, axes = make_grid(1, len(features) + 1, image.shape[0] / image.shape[1])
-    show_image(axes[0, 0], image, "picture")
+    fig, axes = canvas.make_grid(1, len(features) + 1, image.shape[0] / image.shape[1])
+    canvas.show_image(axes[0, 0], image, "picture")
     for ax, (name, values) in zip(axes[0, 1:], features.items(), strict=True):
-        show_image(ax, colour_features(values)[0], name, interpolation="nearest")
+        canvas.show_image(ax, canvas.colour_features(values)[0], name, interpolation="nearest")
     return fig
 
 
 def show_maps(image: np.ndarray, maps: dict[str, Tensor], label: str, title: str = "query") -> InlineFigure:
     """An image, and beside it maps {name: (h, w)} of values 0…1; label: what the values are."""
-    fig, axes = make_grid(1, len(maps) + 1, image.shape[0] / image.shape[1])
-    show_image(axes[0, 0], image, title)
+    fig, axes = canvas.make_grid(1, len(maps) + 1, image.shape[0] / image.shape[1])
+    canvas.show_image(axes[0, 0], image, title)
     for ax, (name, values) in zip(axes[0, 1:], maps.items(), strict=True):
-        show_map(ax, values, name)
-    add_colour_bar(fig, axes, label)
+        canvas.show_map(ax, values, name)
+    canvas.add_colour_bar(fig, axes, label)
     return fig
 
 
@@ -80,16 +70,16 @@ def show_correlation(
     support's (S, S); levels: {name: (Hs, Ws) correlations of the point's cell with every support cell, 0…1};
     inside_only: grey out the cells that the mask, resized to the grid, does not touch.
     """
-    fig, axes = make_grid(1, len(levels) + 2, 1.0)
-    show_image(axes[0, 0], query, "query and the point")
-    mark_point(axes[0, 0], point, query.shape[1], query.shape[0])
-    show_image(axes[0, 1], overlay(support, mask.byte().numpy(), 0.15), "support and its mask")
+    fig, axes = canvas.make_grid(1, len(levels) + 2, 1.0)
+    canvas.show_image(axes[0, 0], query, "query and the point")
+    canvas.mark_point(axes[0, 0], point, query.shape[1], query.shape[0])
+    canvas.show_image(axes[0, 1], canvas.overlay(support, mask.byte().numpy(), 0.15), "support and its mask")
     for ax, (name, values) in zip(axes[0, 2:], levels.items(), strict=True):
         touched = resize(mask[None, None], values.shape)[0, 0] > 0
         inside = f"{values[touched].max():.2f}" if touched.any() else "no cell"
         shown = values.masked_fill(~touched, torch.nan) if inside_only else values
-        show_map(ax, shown, name, note=f"max {values.max():.2f}, inside {inside}")
+        canvas.show_map(ax, shown, name, note=f"max {values.max():.2f}, inside {inside}")
         ax.set_facecolor(BACKGROUND)
-        outline(ax, touched.numpy())
-    add_colour_bar(fig, axes, "correlation")
+        canvas.outline(ax, touched.numpy())
+    canvas.add_colour_bar(fig, axes, "correlation")
     return fig

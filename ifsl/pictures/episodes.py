@@ -12,27 +12,8 @@ from matplotlib.axes import Axes
 from ..data.episodes import Episode
 from ..data.images import to_image
 from ..run.folders import Prediction
-from .canvas import (
-    GAP,
-    GUTTER,
-    LABEL,
-    QUIET,
-    SMALL_FONT,
-    WIDTH,
-    Frame,
-    InlineFigure,
-    fit,
-    compute_iou,
-    make_canvas,
-    percent,
-    place_image,
-    place_prediction,
-    write,
-    write_class,
-    write_heading,
-    write_table,
-    yes,
-)
+from . import canvas
+from .canvas import GAP, GUTTER, LABEL, QUIET, SMALL_FONT, WIDTH, Frame, InlineFigure
 
 
 def show(ep: Episode | Prediction, prediction: tuple | None = None) -> InlineFigure:
@@ -47,12 +28,12 @@ def show(ep: Episode | Prediction, prediction: tuple | None = None) -> InlineFig
     if isinstance(ep, Prediction):
         shares = [(ep.segmentation == n).mean() for n in range(1, len(ep.presence) + 1)]
         columns = {
-            "predicted": [yes(flag) for flag in ep.presence.values()],
-            "of the photo": list(map(percent, shares)),
+            "predicted": [canvas.yes(flag) for flag in ep.presence.values()],
+            "of the photo": list(map(canvas.percent, shares)),
         }
         return compose(ep.support, ep.photo, {"photo": None, "prediction": ep.segmentation}, columns)
     panels = {"query": None, "truth": ep.query_mask.numpy()}
-    columns = {"in the query": [yes(p) for p in ep.presence.tolist()]}
+    columns = {"in the query": [canvas.yes(p) for p in ep.presence.tolist()]}
     if prediction is not None:
         presence, mask = unbatch(prediction)
         panels["prediction"] = mask
@@ -73,24 +54,24 @@ def compose(
     left, under = frames[0][0], max(top + height for _, top, _, height in frames) + GAP
     across = max(max(x + width for x, _, width, _ in frames), left + 4.0, shot * (side + GAP)) + GAP
     down = max(under + (way + 1) * LABEL, LABEL + way * (LABEL + side + GAP)) + GAP
-    fig, ax = make_canvas(across, down)
+    fig, ax = canvas.make_canvas(across, down)
     place_support(ax, support, side)
     for frame, (title, mask) in zip(frames, panels.items(), strict=True):
-        write_heading(ax, frame[0], frame[1] - LABEL, title)
+        canvas.write_heading(ax, frame[0], frame[1] - LABEL, title)
         if mask is None:
-            place_image(ax, frame, image)
+            canvas.place_image(ax, frame, image)
         else:
-            place_prediction(ax, frame, image, mask)
-    write_table(ax, left, under, support.class_names, columns)
+            canvas.place_prediction(ax, frame, image, mask)
+    canvas.write_table(ax, left, under, support.class_names, columns)
     return fig
 
 
 def place_support(ax: Axes, support, side: float, beside: int = 1) -> None:
     """The images of each class, `side` inches wide, `beside` classes in a row; support: as for `compose`."""
-    write_heading(ax, 0, 0, "support set")
+    canvas.write_heading(ax, 0, 0, "support set")
     for n, name in enumerate(support.class_names):
         left, top = n % beside * WIDTH / beside, LABEL + n // beside * (LABEL + side + GAP)
-        write_class(ax, left, top, n + 1, name)
+        canvas.write_class(ax, left, top, n + 1, name)
         for k in range(support.supports.shape[1]):
             place_shot(ax, (left + k * (side + GAP), top + LABEL, side, side), support, n, k)
 
@@ -99,7 +80,7 @@ def place_shot(ax: Axes, frame: Frame, support, n: int, k: int, masked: bool = T
     """Shot k of way n, both counted from 0, with its mask if there is one and it is wanted."""
     masked = masked and support.masks is not None
     mask = (n + 1) * support.masks[n, k].byte().numpy() if masked else None
-    place_image(ax, frame, to_image(support.supports[n, k]), mask, strength=0.15)
+    canvas.place_image(ax, frame, to_image(support.supports[n, k]), mask, strength=0.15)
 
 
 def arrange(way: int, shot: int, panels: int, aspect: float) -> tuple[float, list[Frame]]:
@@ -117,10 +98,10 @@ def arrange(way: int, shot: int, panels: int, aspect: float) -> tuple[float, lis
     top += LABEL
     room = WIDTH - GAP - left
     if panels == 3 and room < 5.8:
-        large, small = fit(room, 2.7, aspect), fit((room - GAP) / 2, 2.7, aspect)
+        large, small = canvas.fit(room, 2.7, aspect), canvas.fit((room - GAP) / 2, 2.7, aspect)
         below = top + large[1] + LABEL
         return support, [(left, top, *large), (left, below, *small), (left + small[0] + GAP, below, *small)]
-    size = fit((room - (panels - 1) * GAP) / panels, 2.9, aspect)
+    size = canvas.fit((room - (panels - 1) * GAP) / panels, 2.9, aspect)
     return support, [(left + i * (size[0] + GAP), top, *size) for i in range(panels)]
 
 
@@ -135,9 +116,9 @@ def judge(ep: Episode, presence: list[bool], mask: np.ndarray) -> dict[str, list
     """For each way, whether the query shows it, what was predicted, and how far the masks agree, as words."""
     true, masks = ep.presence.tolist(), ep.query_mask.numpy()
     return {
-        "in the query": [yes(t) for t in true],
-        "predicted": [f"{yes(p)} {'✓' if p == t else '✗'}" for p, t in zip(presence, true, strict=True)],
-        "IoU": [percent(compute_iou(mask == n, masks == n)) for n in range(1, len(true) + 1)],
+        "in the query": [canvas.yes(t) for t in true],
+        "predicted": [f"{canvas.yes(p)} {'✓' if p == t else '✗'}" for p, t in zip(presence, true, strict=True)],
+        "IoU": [canvas.percent(canvas.compute_iou(mask == n, masks == n)) for n in range(1, len(true) + 1)],
     }
 
 
@@ -150,10 +131,10 @@ def show_gallery(items: Sequence[tuple[str, Episode, tuple]]) -> InlineFigure:
     side = (WIDTH / 2 - GUTTER) / 3 - GAP  # of an image
     most = max(len(ep.class_names) for _, ep, _ in items)
     down = 2 * LABEL + side + GAP + (most + 1) * LABEL + GUTTER / 2
-    fig, ax = make_canvas(WIDTH, -(-len(items) // 2) * down)
+    fig, ax = canvas.make_canvas(WIDTH, -(-len(items) // 2) * down)
     for i, (title, ep, prediction) in enumerate(items):
         left, top = i % 2 * WIDTH / 2, i // 2 * down
-        write_heading(ax, left, top, title)
+        canvas.write_heading(ax, left, top, title)
         place_episode(ax, left, top + LABEL, side, ep, *unbatch(prediction))
     return fig
 
@@ -167,10 +148,10 @@ def place_episode(
     small = side / columns
     for n in range(len(presence)):
         place_shot(ax, (left + n % columns * small, under + n // columns * small, small, small), ep, n, 0)
-    size = fit(side, side, truth.shape[0] / truth.shape[1])
+    size = canvas.fit(side, side, truth.shape[0] / truth.shape[1])
     for i, (title, marked) in enumerate({"support": None, "truth": truth, "prediction": mask}.items()):
         x = left + i * (side + GAP)
-        write(ax, x, top, title, color=QUIET, fontsize=SMALL_FONT)
+        canvas.write(ax, x, top, title, color=QUIET, fontsize=SMALL_FONT)
         if marked is not None:
-            place_prediction(ax, (x, under, *size), ep.picture, marked)
-    write_table(ax, left, under + side + GAP, ep.class_names, judge(ep, presence, mask))
+            canvas.place_prediction(ax, (x, under, *size), ep.picture, marked)
+    canvas.write_table(ax, left, under + side + GAP, ep.class_names, judge(ep, presence, mask))

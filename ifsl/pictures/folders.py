@@ -4,22 +4,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ..run.folders import Prediction
-from .canvas import (
-    GAP,
-    GUTTER,
-    LABEL,
-    WIDTH,
-    Frame,
-    InlineFigure,
-    fit,
-    make_canvas,
-    percent,
-    place_image,
-    place_prediction,
-    write_class,
-    write_heading,
-    yes,
-)
+from . import canvas
+from .canvas import GAP, GUTTER, LABEL, WIDTH, Frame, InlineFigure
 from .episodes import place_support
 
 
@@ -37,19 +23,19 @@ def show_predictions(found: dict[str, Prediction], columns: int = 4) -> InlineFi
     panels = add_photos(found)
     columns = min(columns, len(panels))
     side = WIDTH / columns - GAP
-    sizes = [fit(side, 1.15 * side, one.photo.shape[0] / one.photo.shape[1]) for _, one, _ in panels]
+    sizes = [canvas.fit(side, 1.15 * side, one.photo.shape[0] / one.photo.shape[1]) for _, one, _ in panels]
     tops = [LABEL + -(-way // beside) * (LABEL + thumb + GAP) + GUTTER / 2]
     for i in range(0, len(panels), columns):
         tops.append(tops[-1] + LABEL + max(height for _, height in sizes[i : i + columns]) + (way + 0.5) * LABEL)
-    fig, ax = make_canvas(WIDTH, tops[-1])
+    fig, ax = canvas.make_canvas(WIDTH, tops[-1])
     place_support(ax, support, thumb, beside)
     for i, ((title, one, masked), size) in enumerate(zip(panels, sizes, strict=True)):
         frame = (i % columns * (side + GAP), tops[i // columns] + LABEL, *size)
-        write_heading(ax, frame[0], frame[1] - LABEL, title)
+        canvas.write_heading(ax, frame[0], frame[1] - LABEL, title)
         if masked:
             place_answer(ax, frame, one)
         else:
-            place_image(ax, frame, one.photo)
+            canvas.place_image(ax, frame, one.photo)
     return fig
 
 
@@ -65,7 +51,9 @@ def add_photos(found: dict[str, Prediction]) -> list[tuple[str, Prediction, bool
 
 def place_answer(ax: Axes, frame: Frame, one: Prediction) -> None:
     """A prediction's mask over its photo in a frame; under it, for each class, yes or no and its share."""
-    place_prediction(ax, frame, one.photo, one.segmentation)
+    canvas.place_prediction(ax, frame, one.photo, one.segmentation)
     for n, (name, flag) in enumerate(one.presence.items(), start=1):
-        share = percent((one.segmentation == n).mean())
-        write_class(ax, frame[0], frame[1] + frame[3] + (n - 1) * LABEL, n, f"{name}: {yes(flag)}, {share}")
+        share = canvas.percent((one.segmentation == n).mean())
+        canvas.write_class(
+            ax, frame[0], frame[1] + frame[3] + (n - 1) * LABEL, n, f"{name}: {canvas.yes(flag)}, {share}"
+        )

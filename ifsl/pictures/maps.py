@@ -11,52 +11,41 @@ from matplotlib.colors import ListedColormap
 from torch import Tensor
 
 from ..data.episodes import Episode
-from .canvas import (
-    BACKGROUND,
-    DARK,
-    FONT,
-    INK,
-    QUIET,
-    InlineFigure,
-    add_colour_bar,
-    make_grid,
-    outline,
-    overlay_finely,
-    show_image,
-    show_map,
-    way_colour,
-    write_note,
-    yes,
-)
+from . import canvas
+from .canvas import BACKGROUND, DARK, FONT, INK, QUIET, InlineFigure
 from .charts import make_chart
 
 
 def show_class_maps(ep: Episode, log_prob: Tensor) -> InlineFigure:
     """A learner's maps (N, 2, h, w) of log-probabilities, as probabilities; each way has a row."""
-    fig, axes = make_grid(len(log_prob), 3, ep.size[0] / ep.size[1])
+    fig, axes = canvas.make_grid(len(log_prob), 3, ep.size[0] / ep.size[1])
     for n, (row, (background, foreground)) in enumerate(zip(axes, log_prob.exp(), strict=True), start=1):
         name = ep.class_names[n - 1]
-        show_image(row[0], ep.picture, f"query; way {n} asks for: {name}")
-        show_map(row[1], background, "background", BACKGROUND)
-        show_map(row[2], foreground, f"foreground {n}: {name}", way_colour(n))
-    add_colour_bar(fig, axes, "probability")
+        canvas.show_image(row[0], ep.picture, f"query; way {n} asks for: {name}")
+        canvas.show_map(row[1], background, "background", BACKGROUND)
+        canvas.show_map(row[2], foreground, f"foreground {n}: {name}", canvas.way_colour(n))
+    canvas.add_colour_bar(fig, axes, "probability")
     return fig
 
 
 def show_merging(ep: Episode, stacked: Tensor, masks: Sequence[np.ndarray]) -> InlineFigure:
     """From the stacked maps (N + 1, h, w) to the mask: the maps, then masks, the first (h, w), the last (H, W)."""
     names = ["background, mean", *(f"foreground {n}: {name}" for n, name in enumerate(ep.class_names, start=1))]
-    fig, axes = make_grid(2, max(len(names), len(masks) + 1), ep.size[0] / ep.size[1])
+    fig, axes = canvas.make_grid(2, max(len(names), len(masks) + 1), ep.size[0] / ep.size[1])
     for n, (ax, values, name) in enumerate(zip(axes[0], stacked.exp(), names, strict=False)):
-        show_map(ax, values, name, way_colour(n))
+        canvas.show_map(ax, values, name, canvas.way_colour(n))
     coarse, fine = masks
-    colours = {"cmap": ListedColormap([way_colour(n) for n in range(len(stacked))]), "vmin": 0, "vmax": len(names) - 1}
-    show_image(axes[1, 0], coarse, "argmax of cells", interpolation="nearest", **colours)
-    show_image(axes[1, 1], overlay_finely(ep.picture, fine), "argmax of pixels")
-    show_image(axes[1, 2], overlay_finely(ep.picture, ep.query_mask.numpy()), "truth")
+    colours = {
+        "cmap": ListedColormap([canvas.way_colour(n) for n in range(len(stacked))]),
+        "vmin": 0,
+        "vmax": len(names) - 1,
+    }
+    canvas.show_image(axes[1, 0], coarse, "argmax of cells", interpolation="nearest", **colours)
+    canvas.show_image(axes[1, 1], canvas.overlay_finely(ep.picture, fine), "argmax of pixels")
+    canvas.show_image(axes[1, 2], canvas.overlay_finely(ep.picture, ep.query_mask.numpy()), "truth")
     for ax in axes.flat:
         ax.set_visible(bool(ax.images))
-    add_colour_bar(fig, axes[0], "probability")
+    canvas.add_colour_bar(fig, axes[0], "probability")
     return fig
 
 
@@ -64,13 +53,13 @@ def show_threshold(ep: Episode, log_prob: Tensor, limit: float) -> InlineFigure:
     """What a threshold does to presence, for up to three ways: the foreground maps of (N, 2, h, w), the cells above it
     outlined, and the largest probability of each way beside it."""
     foreground = log_prob[:, 1].exp()
-    fig, axes = make_grid(1, len(log_prob) + 2, ep.size[0] / ep.size[1], extra=0.75)
-    show_image(axes[0, 0], ep.picture, "query")
+    fig, axes = canvas.make_grid(1, len(log_prob) + 2, ep.size[0] / ep.size[1], extra=0.75)
+    canvas.show_image(axes[0, 0], ep.picture, "query")
     for n, (ax, values) in enumerate(zip(axes[0, 1:], foreground, strict=False), start=1):
         inside = values.numpy() >= limit
         note = f"{inside.sum()} of {inside.size} cells\nreach {limit:.2f}"
-        show_map(ax, values, f"{n}: {ep.class_names[n - 1]}", way_colour(n), note)
-        outline(ax, inside)
+        canvas.show_map(ax, values, f"{n}: {ep.class_names[n - 1]}", canvas.way_colour(n), note)
+        canvas.outline(ax, inside)
     plot_largest(axes[0, -1], ep, foreground.flatten(1).amax(dim=1).tolist(), limit)
     return fig
 
@@ -79,13 +68,13 @@ def plot_largest(ax: Axes, ep: Episode, largest: Sequence[float], limit: float) 
     """The largest foreground probability of each way against a threshold, and whether the prediction is right."""
     for n, (value, true) in enumerate(zip(largest, ep.presence.tolist(), strict=True), start=1):
         found = value >= limit
-        ax.bar(n, value, 0.7, color=way_colour(n))
-        verdict = f"{yes(found)} {'✓' if found == true else '✗'}"
+        ax.bar(n, value, 0.7, color=canvas.way_colour(n))
+        verdict = f"{canvas.yes(found)} {'✓' if found == true else '✗'}"
         ax.text(n, 1.04, f"{value:.2f}\n{verdict}", ha="center", va="bottom", fontsize=9, color=INK)
     ax.axhline(limit, color=INK, linewidth=1.2, linestyle="--")
     ax.set(xlim=(0.4, len(largest) + 0.6), ylim=(0, 1.35), xticks=range(1, len(largest) + 1), yticks=[0, 0.5, 1])
     ax.set_title("largest probability", fontsize=FONT, color=INK)
-    write_note(ax, "way")
+    canvas.write_note(ax, "way")
     ax.spines[["left", "bottom"]].set_visible(True)
 
 

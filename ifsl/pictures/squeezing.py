@@ -10,18 +10,8 @@ from torch.nn.functional import pad
 
 from ..data.episodes import Episode
 from ..data.images import to_image
-from .canvas import (
-    FONT,
-    INK,
-    InlineFigure,
-    add_colour_bar,
-    make_grid,
-    mark_point,
-    outline,
-    show_image,
-    show_map,
-    support_image,
-)
+from . import canvas
+from .canvas import FONT, INK, InlineFigure
 from .correlation import find_cell
 
 
@@ -40,9 +30,9 @@ def show_views(ep: Episode, stages: dict[str, Tensor], label: str) -> InlineFigu
     stages: {title: (Hq, Wq, Hs, Ws) values from 0}, up to five of one query grid; each has a scale from 0 to its
     largest value.
     """
-    fig, axes = make_grid(2, 3, 1.0)
+    fig, axes = canvas.make_grid(2, 3, 1.0)
     axes = axes.flatten()
-    show_image(axes[0], to_image(ep.query), "query and its cells")
+    canvas.show_image(axes[0], to_image(ep.query), "query and its cells")
     height, width = next(iter(stages.values())).shape[:2]
     axes[0].set(
         xticks=[i * ep.query.shape[2] / width - 0.5 for i in range(1, width)],
@@ -51,10 +41,10 @@ def show_views(ep: Episode, stages: dict[str, Tensor], label: str) -> InlineFigu
     axes[0].tick_params(length=0, labelleft=False, labelbottom=False)
     axes[0].grid(color="white", linewidth=1)
     for ax, (title, values) in zip(axes[1:], stages.items(), strict=False):
-        show_map(ax, tile_views(values / values.max()), title, note=f"1 is {values.max():.2f}")
+        canvas.show_map(ax, tile_views(values / values.max()), title, note=f"1 is {values.max():.2f}")
     for ax in axes[len(stages) + 1 :]:
         ax.set_visible(False)
-    add_colour_bar(fig, axes, label)
+    canvas.add_colour_bar(fig, axes, label)
     return fig
 
 
@@ -74,20 +64,20 @@ def show_squeezing(
     point: x and y as shares of the query's width and height, 0…1; foreground: (h, w) probability of the class; label:
     of the values of the stages.
     """
-    fig, axes = make_grid(3, 1 + max(map(len, levels.values())), 1.0, extra=0.55)
+    fig, axes = canvas.make_grid(3, 1 + max(map(len, levels.values())), 1.0, extra=0.55)
     name, query = ep.class_names[0], to_image(ep.query)
     here = foreground[find_cell(point, foreground.shape)]
-    show_image(axes[0, 0], query, "query and the cell")
-    show_image(axes[1, 0], support_image(ep), f"support: {name}")
-    show_map(axes[2, 0], foreground, f"probability of {name}", note=f"{here:.2f} at the cell")
+    canvas.show_image(axes[0, 0], query, "query and the cell")
+    canvas.show_image(axes[1, 0], canvas.support_image(ep), f"support: {name}")
+    canvas.show_map(axes[2, 0], foreground, f"probability of {name}", note=f"{here:.2f} at the cell")
     for ax, (height, width) in zip(axes[::2, 0], (query.shape[:2], foreground.shape), strict=True):
-        mark_point(ax, point, width, height)
+        canvas.mark_point(ax, point, width, height)
         ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     for row, (level, stages) in zip(axes[:, 1:], levels.items(), strict=True):
         row[0].set_ylabel(level, fontsize=FONT, color=INK, fontweight="bold")
         for ax, stage in zip(row, stages, strict=False):
-            show_map(ax, stage.values, stage.title, note=stage.note)
+            canvas.show_map(ax, stage.values, stage.title, note=stage.note)
             if stage.inside is not None:
-                outline(ax, stage.inside.numpy())
-    add_colour_bar(fig, axes, label)
+                canvas.outline(ax, stage.inside.numpy())
+    canvas.add_colour_bar(fig, axes, label)
     return fig

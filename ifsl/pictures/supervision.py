@@ -9,22 +9,8 @@ import numpy as np
 from torch import Tensor
 
 from ..data.episodes import Episode
-from .canvas import (
-    INK,
-    LINES,
-    QUIET,
-    InlineFigure,
-    add_colour_bar,
-    compute_iou,
-    make_grid,
-    mask_of,
-    overlay_finely,
-    percent,
-    show_image,
-    show_map,
-    square_query,
-    support_image,
-)
+from . import canvas
+from .canvas import INK, LINES, QUIET, InlineFigure
 from .charts import make_chart, name_bars
 
 STRONG, WEAK = LINES[:2]
@@ -52,16 +38,16 @@ def show_training(ep: Episode, runs: dict[str, tuple[Sequence[float], dict[int, 
 
     runs: {name: (losses, {steps made: foreground probabilities})}.
     """
-    fig, axes = make_grid(len(runs), 2 + len(next(iter(runs.values()))[1]), 0.95)
+    fig, axes = canvas.make_grid(len(runs), 2 + len(next(iter(runs.values()))[1]), 0.95)
     for row, (name, (losses, maps)), colour in zip(axes, runs.items(), (STRONG, WEAK), strict=False):
         row[0].plot(range(1, len(losses) + 1), losses, color=colour, marker="o", markersize=4)
         row[0].axhline(np.log(2), color=QUIET, linewidth=1, linestyle="--")
         row[0].set(ylim=(0, None), xlabel="step", xticks=[1, len(losses)], yticks=[0, 0.5, 1], ylabel=f"{name} loss")
         row[0].spines[["left", "bottom"]].set_visible(True)
-        show_image(row[1], overlay_finely(*square_query(ep)), "query, truth")
+        canvas.show_image(row[1], canvas.overlay_finely(*canvas.square_query(ep)), "query, truth")
         for ax, (step, values) in zip(row[2:], maps.items(), strict=True):
-            show_map(ax, values, f"after {step} steps" if step else "before training")
-    add_colour_bar(fig, axes[:, 2:], f"probability of {ep.class_names[0]}")
+            canvas.show_map(ax, values, f"after {step} steps" if step else "before training")
+    canvas.add_colour_bar(fig, axes[:, 2:], f"probability of {ep.class_names[0]}")
     return fig
 
 
@@ -82,16 +68,20 @@ def show_two_predictions(cases: dict[str, tuple[Episode, Tensor, Tensor]]) -> In
 
     strong, weak: foreground probabilities (h, w); beside each map is its mask, the pixels above 0.5.
     """
-    fig, axes = make_grid(len(cases), 6, 0.95)
+    fig, axes = canvas.make_grid(len(cases), 6, 0.95)
     for row, (title, (ep, *maps)) in zip(axes, cases.items(), strict=True):
-        query, truth = square_query(ep)
-        show_image(row[0], support_image(ep), f"{title}: support")
-        show_image(row[1], overlay_finely(query, truth), f"truth: {ep.class_names[0] if truth.any() else 'not there'}")
+        query, truth = canvas.square_query(ep)
+        canvas.show_image(row[0], canvas.support_image(ep), f"{title}: support")
+        canvas.show_image(
+            row[1], canvas.overlay_finely(query, truth), f"truth: {ep.class_names[0] if truth.any() else 'not there'}"
+        )
         for name, values, map_ax, mask_ax in zip(("strong", "weak"), maps, row[2::2], row[3::2], strict=True):
-            mask = mask_of(values, len(query))
-            show_map(map_ax, values, f"{name}: map")
-            show_image(mask_ax, overlay_finely(query, mask), f"{name}: mask", judge_mask(mask > 0, truth > 0))
-    add_colour_bar(fig, axes, "probability")
+            mask = canvas.mask_of(values, len(query))
+            canvas.show_map(map_ax, values, f"{name}: map")
+            canvas.show_image(
+                mask_ax, canvas.overlay_finely(query, mask), f"{name}: mask", judge_mask(mask > 0, truth > 0)
+            )
+    canvas.add_colour_bar(fig, axes, "probability")
     return fig
 
 
@@ -99,7 +89,7 @@ def judge_mask(mask: np.ndarray, truth: np.ndarray) -> str:
     """A mask against the truth, in words."""
     if not truth.any():
         return "false alarm" if mask.any() else "right"
-    return f"IoU {percent(compute_iou(mask, truth))}"
+    return f"IoU {canvas.percent(canvas.compute_iou(mask, truth))}"
 
 
 def plot_errors(bars: dict[str, dict[str, float]], label: str) -> InlineFigure:

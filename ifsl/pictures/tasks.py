@@ -1,21 +1,8 @@
 """One query under three tasks (chapter 01)."""
 
 from ..data.episodes import Episode
-from .canvas import (
-    GAP,
-    GUTTER,
-    LABEL,
-    QUIET,
-    SMALL_FONT,
-    InlineFigure,
-    make_canvas,
-    place_image,
-    place_prediction,
-    write,
-    write_class,
-    write_heading,
-    yes,
-)
+from . import canvas
+from .canvas import GAP, GUTTER, LABEL, QUIET, SMALL_FONT, InlineFigure
 from .episodes import place_shot
 
 SIDE = 1.45  # inches, of a support, and the height of the query
@@ -27,7 +14,7 @@ def show_three_tasks(ep: Episode) -> InlineFigure:
     width = SIDE * ep.size[1] / ep.size[0]
     x_query, x_answer = 2 * (SIDE + GAP) + GUTTER, 2 * (SIDE + GAP) + width + 2 * GUTTER
     row = 2 * LABEL + SIDE + 0.25
-    fig, ax = make_canvas(x_answer + width + 2.1, 3 * row)
+    fig, ax = canvas.make_canvas(x_answer + width + 2.1, 3 * row)
     tasks = (  # name, the ways that are asked for, whether there are masks, whether presence is asked for, a note
         ("FS-C, few-shot classification: which one is it?", [0, 1], False, True, "exactly one yes"),
         ("FS-S, few-shot segmentation: where is it?", [shown], True, False, "it is there for sure"),
@@ -41,20 +28,20 @@ def show_three_tasks(ep: Episode) -> InlineFigure:
     )
     for i, (name, ways, masked, asked, note) in enumerate(tasks):
         top = i * row
-        write_heading(ax, 0, top, name)
+        canvas.write_heading(ax, 0, top, name)
         for place, n in enumerate(ways):
             x = place * (SIDE + GAP)
-            write_class(ax, x, top + LABEL, n + 1, ep.class_names[n])
+            canvas.write_class(ax, x, top + LABEL, n + 1, ep.class_names[n])
             place_shot(ax, (x, top + 2 * LABEL, SIDE, SIDE), ep, n, 0, masked)
-        write(ax, x_query, top + LABEL, "query", color=QUIET)
-        place_image(ax, (x_query, top + 2 * LABEL, width, SIDE), ep.picture)
-        write(ax, x_answer, top + LABEL, "answer", color=QUIET)
+        canvas.write(ax, x_query, top + LABEL, "query", color=QUIET)
+        canvas.place_image(ax, (x_query, top + 2 * LABEL, width, SIDE), ep.picture)
+        canvas.write(ax, x_answer, top + LABEL, "answer", color=QUIET)
         x_text = x_answer
         if masked:
-            place_prediction(ax, (x_answer, top + 2 * LABEL, width, SIDE), ep.picture, ep.query_mask.numpy())
+            canvas.place_prediction(ax, (x_answer, top + 2 * LABEL, width, SIDE), ep.picture, ep.query_mask.numpy())
             x_text += width + 0.15
         for place, n in enumerate(ways if asked else []):
-            words = f"{ep.class_names[n]}: {yes(ep.presence[n])}"
-            write_class(ax, x_text, top + (2 + place) * LABEL, n + 1, words)
-        write(ax, x_text, top + (4.2 if asked else 2) * LABEL, note, color=QUIET, fontsize=SMALL_FONT)
+            words = f"{ep.class_names[n]}: {canvas.yes(ep.presence[n])}"
+            canvas.write_class(ax, x_text, top + (2 + place) * LABEL, n + 1, words)
+        canvas.write(ax, x_text, top + (4.2 if asked else 2) * LABEL, note, color=QUIET, fontsize=SMALL_FONT)
     return fig
