@@ -11,7 +11,7 @@ from ifsl.learners import build_model
 from ifsl.learners.asnet import AttentiveSqueezeLayer, SupportMasks
 from ifsl.learners.blocks import GroupNorm, portions
 from ifsl.learners.hybrid_masking import hybrid
-from ifsl.learners.maps import upsample
+from ifsl.learners.maps import resize
 
 
 def resize(x, size):
@@ -266,5 +266,5 @@ def test_hm_masks_images_and_pooled_features():
         plain, masked = model.backbone.pyramid(images), model.backbone.pyramid(images * masks[:, None])
     for level, (a, b) in enumerate(zip(plain, masked, strict=True)):
         a, b = (F.avg_pool2d(x[0], 3, 2, 1) if level == 0 else x[0] for x in (a, b))
-        product = a * upsample(masks[:, None], a.shape[-2:])
+        product = a * resize(masks[:, None], a.shape[-2:])
         torch.testing.assert_close(found[level][0], torch.where(product > 0, product, b), rtol=1e-4, atol=1e-4)

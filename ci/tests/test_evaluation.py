@@ -11,7 +11,7 @@ from torch import nn
 import ifsl
 from ifsl.errors import InputError
 from ifsl.learners import Learner
-from ifsl.learners.maps import from_shots
+from ifsl.learners.maps import merge_shots
 from ifsl.run.evaluation import Result, evaluate
 
 
@@ -37,7 +37,7 @@ class Threshold(Learner):
         way, shot = masks.shape[1:3]
         logit = 4 * (query.mean(1) - self.bias)[:, None, None].expand(-1, way, shot, -1, -1)
         tint = support.unflatten(0, (-1, way, shot)).mean((3, 4, 5))[..., None, None]
-        return from_shots(torch.stack([-logit, logit + tint], dim=3).log_softmax(dim=3))
+        return merge_shots(torch.stack([-logit, logit + tint], dim=3).log_softmax(dim=3))
 
 
 @pytest.fixture(scope="module")

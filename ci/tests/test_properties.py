@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import ifsl
 from ifsl.data.classes import CLASSES, fold_classes
 from ifsl.data.lists import write_lists
-from ifsl.learners.maps import from_shots, presence, segment
+from ifsl.learners.maps import find_present, merge_shots, segment
 
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 seeds = st.integers(0, 2**31 - 1)
@@ -57,21 +57,21 @@ def test_more_shots_change_neither_query_nor_classes(benches, index, way, shot):
 @quick
 @given(seed=seeds, way=numbers, shot=numbers)
 def test_one_shot_is_a_distribution_and_the_mean_of_shots_none_above_it(seed, way, shot):
-    one = from_shots(shot_maps(seed, way, 1)).log_prob.exp().sum(dim=2)
+    one = merge_shots(shot_maps(seed, way, 1)).log_prob.exp().sum(dim=2)
     assert torch.allclose(one, torch.ones_like(one), atol=1e-5)
     # The mean of logarithms is the logarithm of a geometric mean, which lies below the arithmetic one.
-    assert (from_shots(shot_maps(seed, way, shot)).log_prob.exp().sum(dim=2) <= 1 + 1e-5).all()
+    assert (merge_shots(shot_maps(seed, way, shot)).log_prob.exp().sum(dim=2) <= 1 + 1e-5).all()
 
 
 @quick
 @given(seed=seeds, way=numbers, raised=st.floats(0, 5), lower=st.floats(-5, 0), higher=st.floats(-5, 0))
 def test_presence_follows_the_map_and_the_threshold(seed, way, raised, lower, higher):
-    maps = from_shots(shot_maps(seed, way, 1)).log_prob
+    maps = merge_shots(shot_maps(seed, way, 1)).log_prob
     more = maps.clone()
     more[..., 1, 1, 2] += raised
-    assert (presence(more) >= presence(maps)).all()
+    assert (find_present(more) >= find_present(maps)).all()
     lower, higher = sorted((lower, higher))
-    assert (presence(maps, lower) >= presence(maps, higher)).all()
+    assert (find_present(maps, lower) >= find_present(maps, higher)).all()
 
 
 @quick
@@ -79,7 +79,7 @@ def test_presence_follows_the_map_and_the_threshold(seed, way, raised, lower, hi
 def test_the_order_of_ways_orders_the_answer_and_that_of_shots_does_nothing(seed, way, shot, data):
     shots = shot_maps(seed, way, shot)
     order = data.draw(st.permutations(range(way)))
-    found, moved = from_shots(shots), from_shots(shots[:, order])
+    found, moved = merge_shots(shots), merge_shots(shots[:, order])
     assert torch.equal(found.presence[:, order], moved.presence)
     assert torch.equal(found.stacked[:, 1:][:, order], moved.stacked[:, 1:])
     (mask,), (other,) = segment(found.stacked, [(9, 7)]), segment(moved.stacked, [(9, 7)])
@@ -87,7 +87,7 @@ def test_the_order_of_ways_orders_the_answer_and_that_of_shots_does_nothing(seed
     assert (of[other.long()] == mask).float().mean() > 0.98  # a tie in a pixel may fall the other way
 
     order = data.draw(st.permutations(range(shot)))
-    again = from_shots(shots[:, :, order])
+    again = merge_shots(shots[:, :, order])
     assert torch.equal(found.presence, again.presence)
     assert torch.allclose(found.log_prob, again.log_prob, atol=1e-6)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 from .backbones import Features
 from .blocks import CorrelationLearner, Decoder, GroupNorm, resize_query
-from .fast import attention, faster
+from .fast import attention, convolution, faster
 from .maps import resize
 
 HEADS = 8
@@ -79,18 +79,19 @@ class Attention(nn.Module):
 
     def __init__(self, channels: int, out: int, kernel: int, stride: int, pool: bool):
         super().__init__()
-        padding = kernel // 2 if kernel > 2 else 0
-        strided = {"kernel_size": (1, kernel, kernel), "stride": (1, stride, stride), "padding": (0, padding, padding)}
         half = out // 2
-        self.qhead = nn.Conv3d(channels, half, **strided)
-        self.khead = nn.Conv3d(channels, half, **(strided if pool else {"kernel_size": 1}))
-        self.vhead = nn.Conv3d(channels, half, **(strided if pool else {"kernel_size": 1}))
+        of_keys = (kernel, stride) if pool else (1, 1)
+        self.qhead = SupportConv(channels, half, kernel, stride)
+        self.khead = SupportConv(channels, half, *of_keys)
+        self.vhead = SupportConv(channels, half, *of_keys)
         if kernel == stride == 1 and channels == out:
             self.short_cut = nn.Identity()
         else:
-            self.short_cut = nn.Sequential(nn.Conv3d(channels, out, bias=False, **strided), GroupNorm(out), nn.ReLU())
+            self.short_cut = nn.Sequential(
+                SupportConv(channels, out, kernel, stride, bias=False), GroupNorm(out), nn.ReLU()
+            )
         self.agg = nn.Sequential(
-            GroupNorm(half), nn.ReLU(), nn.Conv3d(half, out, 1, bias=False), GroupNorm(out), nn.ReLU()
+            GroupNorm(half), nn.ReLU(), SupportConv(half, out, bias=False), GroupNorm(out), nn.ReLU()
         )
         self.out_norm = GroupNorm(out)
 
@@ -128,15 +129,32 @@ class FeedForward(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         self.ff = nn.Sequential(
-            nn.Conv3d(channels, channels // 2, 1, bias=False),
+            SupportConv(channels, channels // 2, bias=False),
             GroupNorm(channels // 2),
             nn.ReLU(),
-            nn.Conv3d(channels // 2, channels, 1, bias=False),
+            SupportConv(channels // 2, channels, bias=False),
         )
         self.out_norm = GroupNorm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.out_norm(self.ff(x) + x)
+
+
+class SupportConv(nn.Conv3d):
+    """A convolution over the support grid, for every query cell by itself: (G, C, Hq·Wq, Hs, Ws)."""
+
+    def __init__(self, channels: int, out: int, kernel: int = 1, stride: int = 1, bias: bool = True):
+        padding = kernel // 2 if kernel > 2 else 0
+        super().__init__(channels, out, (1, kernel, kernel), (1, stride, stride), (0, padding, padding), bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return convolve_support(x, self.weight, self.bias, self.stride, self.padding)
+
+
+@faster(convolution.convolve_support)
+def convolve_support(x: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple, padding: tuple) -> Tensor:
+    """(G, C, Hq·Wq, Hs, Ws) to (G, C', Hq·Wq, Hs', Ws')."""
+    return F.conv3d(x, weight, bias, stride, padding)
 
 
 class ASNet(CorrelationLearner):

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from torchvision.models import ResNet, ResNet50_Weights, ResNet101_Weights, resnet
 
 from ..errors import InputError, shown
+from .fast import backbones as fast
+from .fast import faster
 from .registry import BACKBONES
 
 Features = list[list[Tensor]]
@@ -49,6 +51,7 @@ class ResNetPyramid(ResNet):
     def __init__(self, depths: tuple[int, int, int]):
         super().__init__(Bottleneck, [3, *depths])
 
+    @faster(fast.pyramid)
     def pyramid(self, images: Tensor) -> Features:
         """(M, 3, S, S) images to three levels of bottleneck outputs, before the last ReLU."""
         x = self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(channels_last(images))))))
@@ -80,6 +83,7 @@ class LitePyramid(nn.Module):
 
         self.net = timm.create_model("tf_efficientnet_lite0", output_stride=output_stride)
 
+    @faster(fast.pyramid)
     def pyramid(self, images: Tensor) -> Features:
         """(M, 3, S, S) images to three levels of block outputs."""
         stem, *stages = self.stages()

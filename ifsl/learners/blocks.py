@@ -5,11 +5,14 @@ support grid, h w map size, S image side.
 """
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
 from .backbones import Features, build_backbone
 from .correlation import correlation_pyramid, normalize
+from .fast import faster
+from .fast import group_norm as fast
 from .learner import Learner
 from .maps import Maps, merge_shots, resize
 from .registry import BACKBONES
@@ -47,6 +50,15 @@ class GroupNorm(nn.GroupNorm):
 
     def __init__(self, channels: int):
         super().__init__(4, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+
+@faster(fast.group_norm)
+def group_norm(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """(G, C, ...) to the same shape."""
+    return F.group_norm(x, groups, weight, bias, eps)
 
 
 class Decoder(nn.Module):

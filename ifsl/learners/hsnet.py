@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .backbones import Features
 from .blocks import CorrelationLearner, Decoder, GroupNorm, resize_query
+from .fast import convolution, faster
 from .maps import resize
 
 
@@ -64,6 +65,7 @@ class CenterPivotConv(nn.Module):
         self.conv1 = nn.Conv2d(channels, out, kernel, padding=kernel // 2)
         self.conv2 = nn.Conv2d(channels, out, kernel, stride, padding=kernel // 2)
 
+    @faster(convolution.center_pivot)
     def forward(self, x: Tensor) -> Tensor:
         """(G, C, Hq, Wq, Hs, Ws) to (G, C', Hq, Wq, Hs', Ws')."""
         g, _, hq, wq = x.shape[:4]

@@ -67,10 +67,12 @@ class Learner(nn.Module):
 
         query: (B, 3, S, S) normalised images; supports: (B, N, K, 3, S, S); masks: (B, N, K, S, S) of 0 and 1, or None
         for class tags alone (weak supervision): then the whole support image counts as its class. features: what
-        `encode_query` and `encode_support` return for these images, where somebody has kept them. Shapes are checked
-        here, values are not (see `check_episode`). Raises `InputError` where the shapes do not fit.
+        `encode_query` and `encode_support` return for these images, where somebody has kept them. Raises `InputError`
+        where the shapes do not fit, and on a CPU where values do not (on a GPU, `predict` checks them).
         """
         self.check_shapes(query, supports, masks)
+        if query.device.type == "cpu":
+            check_values(query, supports, masks)
         masks = torch.ones_like(supports[:, :, :, 0]) if masks is None else masks.to(query.dtype)
         if features is None:
             features = self.encode_query(query), self.encode_support(supports.flatten(0, 2), masks.flatten(0, 2))
@@ -157,11 +159,16 @@ class Learner(nn.Module):
 
 
 def check_episode(learner: Learner, query: Tensor, supports: Tensor, masks: Tensor | None) -> None:
-    """Raise `InputError` for shapes that do not fit, NaN or infinite values, and masks with values besides 0 and 1.
-
-    On a GPU this waits for the values, so it belongs where images come in and not into a training step.
-    """
+    """Raise `InputError` for shapes or values that do not make up an episode for this learner."""
     learner.check_shapes(query, supports, masks)
+    check_values(query, supports, masks)
+
+
+def check_values(query: Tensor, supports: Tensor, masks: Tensor | None) -> None:
+    """Raise `InputError` for images with NaN or infinite values and for masks with values besides 0 and 1.
+
+    On a GPU this waits for the values, so it is no part of a training step.
+    """
     for name, tensor in (("query", query), ("supports", supports)):
         if not all(bound.isfinite() for bound in tensor.aminmax()):
             raise InputError(f"{name} holds NaN or infinite values; look at how the images were read.")

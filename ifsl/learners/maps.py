@@ -87,6 +87,3 @@ def weak_loss(log_prob: Tensor, present: Tensor) -> Tensor:
     log_prob: (B, N, 2, h, w); present: (B, N) bool. No mask is needed.
     """
     return F.nll_loss(log_prob.mean(dim=(-2, -1)).flatten(0, 1), present.long().flatten())
-
-
-upsample, presence, stack, from_shots = resize, find_present, merge_classes, merge_shots

@@ -31,12 +31,12 @@ def use_plain() -> Iterator[None]:
 
 
 def faster(twin: Callable) -> Callable:
-    """Decorate a plain function with a twin of the same signature, whose first argument holds a tensor."""
+    """Decorate a plain function with a twin of the same signature."""
 
     def decorate(plain: Callable) -> Callable:
         @wraps(plain)
         def run(*arguments):
-            return plain(*arguments) if _plain or on_gpu(arguments[0]) else twin(*arguments)
+            return plain(*arguments) if _plain or not on_cpu(arguments) else twin(*arguments)
 
         run.plain, run.twin = plain, twin
         return run
@@ -44,8 +44,7 @@ def faster(twin: Callable) -> Callable:
     return decorate
 
 
-def on_gpu(held: Tensor | list) -> bool:
-    """Whether the first tensor in (lists of) tensors lies elsewhere than on the CPU."""
-    while not isinstance(held, Tensor):
-        held = held[0]
-    return held.device.type != "cpu"
+def on_cpu(arguments: tuple | list) -> bool:
+    """Whether the first tensor among the arguments, or in lists among them, lies on the CPU."""
+    first = next(x for x in arguments if isinstance(x, Tensor | list))
+    return first.device.type == "cpu" if isinstance(first, Tensor) else on_cpu(first)

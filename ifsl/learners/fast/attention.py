@@ -22,20 +22,21 @@ def attend(query: Tensor, key: Tensor, value: Tensor, masks: Tensor, heads: int)
     """As `asnet.attend`. Keys outside the mask have a weight of 0, so they are left out before the products."""
     inside = resize(masks[:, None], key.shape[-2:]).flatten(1) != 0  # G, h·w
     supports = zip(query, key, value, inside, strict=True)
-    return torch.stack([attend_inside(q, k, v, cells, heads) for q, k, v, cells in supports])
+    attended = torch.stack([attend_inside(q, k, v, cells, heads) for q, k, v, cells in supports])
+    return attended.movedim(-1, 1)
 
 
 def attend_inside(query: Tensor, key: Tensor, value: Tensor, inside: Tensor, heads: int) -> Tensor:
-    """One support: query (C, Hq·Wq, Hs, Ws), key and value (C, Hq·Wq, h, w), inside (h·w,) to (C, Hq·Wq, Hs, Ws)."""
+    """One support: query (C, Hq·Wq, Hs, Ws), key and value (C, Hq·Wq, h, w), inside (h·w,) to (Hq·Wq, Hs, Ws, C)."""
     k, v = key.flatten(2), value.flatten(2)
     if not inside.any():  # every key weighs the same; the products with 0 give query and key a gradient of 0
         uniform = v.mean(dim=2) + 0 * k.mean(dim=2)
-        return 0 * query + uniform[..., None, None]
+        return (0 * query + uniform[..., None, None]).movedim(0, -1)
     if not inside.all():
         kept = inside.nonzero()[:, 0]
         k, v = k.index_select(2, kept), v.index_select(2, kept)
     attended = Attend.apply(*(cells_last(x, heads) for x in (query.flatten(2), k, v)))
-    return attended.flatten(0, 1).transpose(1, 2).unflatten(2, query.shape[-2:])
+    return attended.flatten(0, 1).permute(2, 1, 0).unflatten(1, query.shape[-2:])
 
 
 def cells_last(x: Tensor, heads: int) -> Tensor:
