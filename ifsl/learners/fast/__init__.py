@@ -16,14 +16,14 @@ from functools import wraps
 
 from torch import Tensor
 
-_plain = False
+_plain: bool | Callable = False  # True: all functions run plain; a twin: only its own does
 
 
 @contextmanager
-def use_plain() -> Iterator[None]:
-    """Run the plain functions within this block."""
+def use_plain(twin: Callable | None = None) -> Iterator[None]:
+    """Run the plain functions within this block; given a twin, only the function that it replaces."""
     global _plain
-    before, _plain = _plain, True
+    before, _plain = _plain, twin or True
     try:
         yield
     finally:
@@ -36,7 +36,7 @@ def faster(twin: Callable) -> Callable:
     def decorate(plain: Callable) -> Callable:
         @wraps(plain)
         def run(*arguments):
-            return plain(*arguments) if _plain or not on_cpu(arguments) else twin(*arguments)
+            return plain(*arguments) if _plain in (True, twin) or not on_cpu(arguments) else twin(*arguments)
 
         run.plain, run.twin = plain, twin
         return run
