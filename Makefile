@@ -1,5 +1,5 @@
 # Two commands, each enough on a machine with Python 3.11 or newer, git and make:
-#   make course   environment, tiny benchmark, every chapter run; the results lie under build/
+#   make course   environment, tiny benchmark, a run of every chapter; the results are in build/
 #   make test     environment, ruff, pytest, then the chapters
 # make lab opens chapter 00 in JupyterLab;  make clean removes what these made.
 
@@ -13,21 +13,21 @@ ENV    := $(VENV)/.installed
 course: tiny
 	$(BIN)/python ci/course.py
 
-# One thread a worker: the workers already share out the cores.
+# One thread in each worker, because there is a worker for each core.
 test: tiny
 	$(BIN)/ruff check .
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 	$(BIN)/python ci/course.py
 
-# Loopback only, with the token that Jupyter draws at each start. (As root, in a container, Jupyter wants to be told.)
+# On this computer only, with the token that Jupyter makes at each start. (Root, in a container, has to allow it.)
 lab: tiny
 	$(BIN)/jupyter lab --ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/00_start_here.ipynb
 
-# Draws what is not there yet.
+# Makes the tiny benchmark if it is missing.
 tiny: $(ENV)
 	$(BIN)/python -m ifsl.tiny
 
-# The stamp is touched last: an installation that was broken off goes on at the next call.
+# The stamp is touched last, so that an interrupted installation is repeated at the next call.
 $(ENV): pyproject.toml ci/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("ifsl needs Python 3.11 or newer: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)

@@ -4,10 +4,11 @@
     python ci/ends.py --python 3.12 --end oldest        just that; a path names an interpreter, too
     python ci/ends.py --keep                            leave the environments under build/ends
 
-Each end gets an environment of its own, the quick tests are run in it, and it is deleted: 7 GB of disk and some minutes
-each. In the newest ones pip-audit looks for known vulnerabilities; where it cannot ask, that is said, and no failure.
+Each end gets an environment of its own, in which the quick tests run; then it is deleted. Each takes 7 GB of disk and
+some minutes. For the newest versions, pip-audit looks for known vulnerabilities; packages that it cannot ask about are
+reported, and are no failure.
 
-Exit status: 0 all is well; 1 something failed, or vulnerabilities are known; 2 there is no such Python here.
+Exit status: 0 everything passed; 1 something failed, or vulnerabilities are known; 2 there is no such Python here.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / "build" / "ends"
-SLOW = ("browser", "course", "full_training", "killed", "notebooks", "real_photos")  # they try no other versions
+SLOW = ("browser", "course", "full_training", "killed", "notebooks", "real_photos")  # the quick tests use the same packages
 
 
 def oldest() -> str:
@@ -59,7 +60,7 @@ def quick_tests(python: Path) -> None:
 
 
 def audit(python: Path) -> None:
-    """Look for known vulnerabilities. That nobody can be asked about any package is no failure."""
+    """Look for known vulnerabilities; packages that pip-audit cannot ask about are no failure."""
     tool = HOME / "audit"
     subprocess.run([sys.executable, "-m", "venv", tool], check=True)
     subprocess.run([tool / "bin" / "python", "-m", "pip", "--quiet", "install", "pip-audit"], check=True)
@@ -72,7 +73,7 @@ def audit(python: Path) -> None:
     missed = (done.stdout + done.stderr).count("could not be audited")
     print(
         done.stdout if done.returncode else "",
-        f"pip-audit: {missed} of {len(listed.split())} could not be asked about.",
+        f"pip-audit could not ask about {missed} of {len(listed.split())} packages.",
     )
     if done.returncode and "vulnerabilit" in done.stderr:
         raise subprocess.CalledProcessError(done.returncode, asked)
@@ -102,7 +103,7 @@ def main() -> int:
                 failed.append(f"{end} on Python {asked}: {error}")
             if not options.keep:
                 shutil.rmtree(home, ignore_errors=True)
-    print("\n".join(failed) or "Both ends are well.")
+    print("\n".join(failed) or "Everything passed.")
     return 1 if failed else 0
 
 
