@@ -124,7 +124,9 @@ def build_backbone(name: str, pretrained: bool = False, output_stride: int = 32)
         backbone = ResNetPyramid(BACKBONES[name].depths)
         if pretrained:
             backbone.load_state_dict(resnet_weights(name))
-    return backbone.eval().to(memory_format=torch.channels_last)
+    for conv in (module for module in backbone.modules() if isinstance(module, nn.Conv2d)):
+        conv.weight.data = channels_last(conv.weight.data)  # `.to(memory_format=...)` fails on pretended devices
+    return backbone.eval()
 
 
 def resnet_weights(name: str) -> dict[str, Tensor]:

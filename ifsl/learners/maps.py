@@ -9,6 +9,7 @@ Source: Kang & Cho, *Integrative Few-Shot Learning for Classification and Segmen
 Letters: B episodes, N ways, K shots, h w map size, H W size of the query's own image.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 VOID = 255
 """Label of pixels that an option may leave out of losses and metrics; everywhere else they are background."""
 
-PRESENT = torch.log(torch.tensor(0.5)).item()
+PRESENT = math.log(0.5)
 """A class is present where the largest foreground log-probability reaches log 0.5."""
 
 
