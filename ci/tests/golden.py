@@ -97,12 +97,14 @@ class Case:
     weak: bool
     seed: int
     shift: float
+    published_prior: bool
 
     def model(self) -> nn.Module:
         """The learner with the weights that the file was made with."""
         from ifsl.learners import build_model
 
-        model = fill_by_name(build_model(self.method, self.backbone)).eval()
+        options = {"published_prior": True} if self.published_prior else {}
+        model = fill_by_name(build_model(self.method, self.backbone, **options)).eval()
         return shift_background(model, self.shift) if self.shift else model
 
     def episode(self) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -111,12 +113,13 @@ class Case:
         return query, supports, None if self.weak else masks
 
 
-NAME = re.compile(r"(\w+)-(\d)way-(\d)shot-(\w+?)(-weak)?-seed(\d+)(?:-shift([\d.]+))?")
+NAME = re.compile(r"(\w+)-(\d)way-(\d)shot-(\w+?)(-weak)?-seed(\d+)(?:-shift([\d.]+))?(-published)?")
 
 
 def case(path: Path) -> Case:
-    method, way, shot, backbone, weak, seed, amount = NAME.fullmatch(path.stem).groups()
-    return Case(path, method, int(way), int(shot), backbone, bool(weak), int(seed), float(amount or 0))
+    method, way, shot, backbone, weak, seed, amount, published = NAME.fullmatch(path.stem).groups()
+    shift = float(amount or 0)
+    return Case(path, method, int(way), int(shot), backbone, bool(weak), int(seed), shift, bool(published))
 
 
 def cases(method: str) -> list:

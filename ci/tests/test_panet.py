@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from ifsl.errors import InputError
 from ifsl.learners import build_model
-from ifsl.learners.panet import prototypes
+from ifsl.learners.panet import average
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_prototypes_are_means_over_cells_of_all_shots():
     draw = torch.Generator().manual_seed(0)
     features = torch.randn(2, 2, 3, 4, 5, 5, generator=draw)  # B, N, K, C, h, w
     masks = torch.rand(2, 2, 3, 5, 5, generator=draw).sub(0.4).clamp(min=0)
-    found = prototypes(features, masks)
+    found = average(features, masks)
     for b in range(2):
         cells = features[b].movedim(2, -1)  # N, K, h, w, C
         expected = torch.stack([cells[masks[b] == 0].mean(0), *(cells[n][masks[b, n] > 0].mean(0) for n in range(2))])
@@ -52,8 +52,8 @@ def test_prototypes_are_means_over_cells_of_all_shots():
 def test_a_mask_without_background_or_without_object_gives_numbers():
     features = torch.randn(1, 2, 1, 4, 5, 5)
     masks = torch.stack([torch.ones(5, 5), torch.zeros(5, 5)])[None, :, None]
-    assert torch.isfinite(prototypes(features, masks)).all()
-    assert torch.isfinite(prototypes(features, torch.ones_like(masks))).all()
+    assert torch.isfinite(average(features, masks)).all()
+    assert torch.isfinite(average(features, torch.ones_like(masks))).all()
 
 
 def test_presence_of_each_class_is_against_the_background_alone(model):
