@@ -22,7 +22,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / "build" / "ends"
-SLOW = ("browser", "course", "full_training", "killed", "notebooks", "real_photos")  # the quick tests use the same packages
+SLOW = ("browser", "course", "full_training", "killed", "notebooks", "real_photos")
+"""Tests that are left out: the others use the same packages and take less time."""
 
 
 def oldest() -> str:
