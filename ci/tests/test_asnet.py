@@ -1,4 +1,6 @@
-"""ASNet and HM: published numbers, the fast layers against plain ones, masks, image sizes, what HM makes of a mask."""
+"""ASNet and HM: published numbers, layers against others written for the test, masks, sizes, what HM does to a mask."""
+
+from contextlib import nullcontext
 
 import golden
 import numpy as np
@@ -8,10 +10,9 @@ import torch.nn.functional as F
 
 from ifsl.errors import InputError
 from ifsl.learners import build_model
-from ifsl.learners.asnet import AttentiveSqueezeLayer, SupportMasks
-from ifsl.learners.blocks import GroupNorm, portions
-from ifsl.learners.hybrid_masking import hybrid
-from ifsl.learners.maps import resize
+from ifsl.learners.asnet import AttentiveSqueezeLayer, attention_weights
+from ifsl.learners.fast import use_plain
+from ifsl.learners.hybrid_masking import merge_masked
 
 
 def resize(x, size):
@@ -114,54 +115,29 @@ LAYERS = [
 
 @pytest.mark.parametrize("some", [True, False])
 @pytest.mark.parametrize("arguments, side, options", LAYERS)
-def test_the_fast_layer_is_the_plain_layer(arguments, side, options, some):
+def test_a_layer_is_what_the_paper_says(arguments, side, options, some):
     """Forward and gradients, in double precision, for masks that are partly, nowhere and everywhere 1, or all of 0."""
     layer = golden.fill_by_name(AttentiveSqueezeLayer(*arguments, **options)).double()
     x = torch.randn(4, arguments[0], 6, side, side, generator=torch.Generator().manual_seed(1)).double()
     x = x.contiguous(memory_format=torch.channels_last_3d).requires_grad_()
     masks, found = blobs(4) * some, {}
-    for name in ("fast", "plain"):
-        out = layer(x, SupportMasks(masks)) if name == "fast" else plain_layer(layer, x, masks)
+    for name, context in (("as it runs", nullcontext()), ("plain", use_plain()), ("by the test", None)):
+        if context is None:
+            out = plain_layer(layer, x, masks)
+        else:
+            with context:
+                out = layer(x, masks)
         weighting = torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view(out.shape)
         named = {"x": x, **dict(layer.named_parameters())}
         gradients = torch.autograd.grad((out * weighting).sum(), list(named.values()))
         found[name] = {"out": out, **dict(zip(named, gradients, strict=True))}
     with torch.no_grad():
-        torch.testing.assert_close(layer(x, SupportMasks(masks)), found["fast"]["out"])
-    for name, fast in found["fast"].items():
-        torch.testing.assert_close(fast, found["plain"][name], rtol=1e-7, atol=1e-7, msg=lambda m, n=name: f"{n}: {m}")
-
-
-def test_query_cells_are_attended_in_parts(monkeypatch):
-    layer = golden.fill_by_name(AttentiveSqueezeLayer(3, 32, 5, 4))
-    x, masks = torch.randn(2, 3, 10, 13, 13), SupportMasks(blobs(2))
-    whole = layer(x, masks)
-    monkeypatch.setattr("ifsl.learners.asnet.LOGITS", {False: 8 * 16 * 169 * 3})
-    torch.testing.assert_close(layer(x, masks), whole)
-
-
-def test_group_statistics_hold_for_a_million_values():
-    """Channels last in memory, where PyTorch's own kernel is off by 1e-4 or so."""
-    x = torch.randn(1, 122500, 32, generator=torch.Generator().manual_seed(0)).add_(0.5).movedim(-1, 1)
-    x = x.unflatten(2, (2500, 7, 7))
-    norm = golden.fill_by_name(GroupNorm(32))
-    expected = F.group_norm(x.double().contiguous(), 4, norm.weight.double(), norm.bias.double())
-    assert (norm(x) - expected).abs().max() < 3e-6
-
-
-def test_group_norm_keeps_the_layout_and_has_the_plain_gradient():
-    norm, plain = golden.fill_by_name(GroupNorm(8)).double(), torch.nn.GroupNorm(4, 8).double()
-    plain.load_state_dict(norm.state_dict())
-    x = torch.randn(2, 3, 4, 5, 8).double().movedim(-1, 1).requires_grad_()
-    out = norm(x)
-    assert out.stride() == x.stride()
-    torch.testing.assert_close(out, plain(x))
-    for a, b in zip(
-        torch.autograd.grad(out.square().sum(), [x, norm.weight, norm.bias]),
-        torch.autograd.grad(plain(x).square().sum(), [x, plain.weight, plain.bias]),
-        strict=True,
-    ):
-        torch.testing.assert_close(a, b)
+        torch.testing.assert_close(layer(x, masks), found["as it runs"]["out"])
+    expected = found.pop("by the test")
+    for how, tensors in found.items():
+        for name, tensor in tensors.items():
+            message = f"{name}, {how}: {{}}".format
+            torch.testing.assert_close(tensor, expected[name], rtol=1e-7, atol=1e-7, msg=message)
 
 
 # Masks
@@ -169,17 +145,17 @@ def test_group_norm_keeps_the_layout_and_has_the_plain_gradient():
 
 def test_attention_of_a_query_cell_lies_inside_the_mask():
     attn = golden.fill_by_name(AttentiveSqueezeLayer(4, 32, 5, 4, pool=True)).attn
-    x, masks = torch.randn(3, 4, 6, 25, 25), SupportMasks(blobs(3))
-    found = attn.attention(x, masks, cell=4)
-    assert found.shape == (3, 8, 7, 7, 7, 7)
-    torch.testing.assert_close(found.sum(dim=(-2, -1)), torch.ones(3, 8, 7, 7))
-    outside = resize(blobs(3)[:1, None], (7, 7))[0, 0] == 0
+    x = torch.randn(3, 4, 6, 25, 25)
+    q, k = attn.qhead(x), attn.khead(x)
+    found = attention_weights(q, k, blobs(3))
+    assert found.shape == (3, 6, 8, 49, 49)
+    torch.testing.assert_close(found.sum(dim=-1), torch.ones(3, 6, 8, 49))
+    outside = (resize(blobs(3)[:1, None], (7, 7))[0, 0] == 0).flatten()
     assert outside.any() and not found[0][..., outside].any() and found[0][..., ~outside].all()
     torch.testing.assert_close(found[1], torch.full_like(found[1], 1 / 49))  # no key inside: all alike
     assert found[2].std() > 1e-3
-    q, k = attn.project(x)
-    logits = torch.einsum("hdi,hdj->hij", *(t[2, :, 4].unflatten(0, (8, -1)).flatten(2) for t in (q, k)))
-    torch.testing.assert_close(found[2].flatten(3).flatten(1, 2), logits.softmax(-1))
+    logits = torch.einsum("hdxi,hdxj->xhij", *(t[2].unflatten(0, (8, -1)).flatten(3) for t in (q, k)))
+    torch.testing.assert_close(found[2], logits.softmax(-1))
 
 
 def test_a_mask_of_ones_is_no_mask():
@@ -229,23 +205,6 @@ def test_support_is_pooled_as_published():
     assert all(torch.equal(a, b) for a, b in zip(plain[1] + plain[2], pooled[1] + pooled[2], strict=True))
 
 
-# Portions
-
-
-@pytest.mark.parametrize(
-    "queries, supports, size", [(1, 1, 1), (3, 6, 4), (2, 10, 3), (4, 4, 100), (5, 10, 1), (3, 9, 3)]
-)
-def test_portions_cover_all_supports_and_no_query_without_its_own(queries, supports, size):
-    count, covered = supports // queries, []
-    for these, those in portions(queries, supports, size):
-        own = list(range(supports))[those]
-        assert 0 < len(own) <= max(size, 1)
-        assert {g // count for g in own} == set(range(queries)[these])
-        assert len(own) % len(range(queries)[these]) == 0
-        covered += own
-    assert covered == list(range(supports))
-
-
 # HM
 
 
@@ -253,7 +212,7 @@ def test_hybrid_features_are_masked_ones_where_positive():
     features = torch.tensor([[[[2.0, -3.0], [4.0, 5.0]]]])
     others = torch.tensor([[[[-1.0, 6.0], [7.0, -8.0]]]])
     mask = torch.tensor([[[1.0, 1.0], [0.0, 1.0]]])
-    found = hybrid(features, others, mask)
+    found = merge_masked(features, others, mask)
     assert found.tolist() == [[[[2.0, 6.0], [7.0, 5.0]]]]
 
 

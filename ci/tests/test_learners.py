@@ -9,16 +9,16 @@ from torch import nn
 
 from ifsl import Benchmark, InputError
 from ifsl.data.loading import TrainEpisodes, collate
-from ifsl.learners import METHODS, build_model
-from ifsl.learners.backbones import BACKBONES
+from ifsl.learners import BACKBONES, LEARNERS, build_model, learner_class
+from ifsl.learners.learner import check_episode
 from ifsl.learners.maps import strong_loss, weak_loss
 from ifsl.run.checkpoints import frozen_names
 
-PAIRS = [(m, b) for m in METHODS for b in BACKBONES if (m, b) != ("pfenet", "resnet101")]
+PAIRS = [(m, b) for m in LEARNERS for b in learner_class(m).backbones]
 LITE = "efficientnet_lite0"
 SIDE = {"panet": 64, "pfenet": 64, "hsnet": 64, "asnet": 257, "asnethm": 257}
 """Images as small as the learners can take."""
-WITHOUT_MASKS = [method for method in METHODS if method not in ("panet", "asnethm")]
+WITHOUT_MASKS = [method for method in LEARNERS if method not in ("panet", "asnethm")]
 BY_SHOT = ("hsnet", "asnet", "asnethm")
 
 
@@ -44,6 +44,11 @@ def check_maps(maps, way: int, batch: int = 1) -> None:
     assert maps.log_prob.max() <= 0 and torch.isfinite(maps.log_prob).all()
 
 
+def test_every_pair_but_one_works():
+    every = {(m, b) for m in LEARNERS for b in BACKBONES}
+    assert every - set(PAIRS) == {("pfenet", "resnet101")}
+
+
 # Shapes and batches
 
 
@@ -51,7 +56,7 @@ SIZES = [(1, 1), (5, 1), (1, 5), (3, 2), (5, 5)]
 
 
 @pytest.mark.parametrize(
-    "method, way, shot", [(m, n, k) for m in METHODS for n, k in SIZES if n * k <= 6 or SIDE[m] == 64]
+    "method, way, shot", [(m, n, k) for m in LEARNERS for n, k in SIZES if n * k <= 6 or SIDE[m] == 64]
 )
 def test_any_way_and_shot(method, way, shot):
     model = tiny(method)
@@ -71,7 +76,7 @@ def test_every_backbone(method, backbone):
     assert masks[0].dtype == torch.uint8 and masks[0].max() <= 2
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", LEARNERS)
 def test_a_batch_is_its_episodes_one_by_one(method):
     model, seeds = tiny(method), (0, 1, 2)
     with torch.inference_mode():
@@ -97,25 +102,45 @@ def test_shots_are_averaged_as_log_probabilities_and_vote(method):
     assert torch.equal(merged.presence, votes >= 0.5)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_every_image_is_encoded_once(method):
-    """All images in one pass (HM: and the masked ones in another), each of them once, whoever asks for it."""
+@pytest.mark.parametrize("method", LEARNERS)
+def test_queries_and_supports_are_each_encoded_in_one_pass(method):
+    """Whatever the batch, ways and shots. HM runs the masked supports in a third pass."""
     model, passes = tiny(method), []
-    query, supports, masks = episodes(method, 2, 3)
-    supports[:, 1, 2] = supports[:, 0, 0]
-    query = torch.cat([query, supports[:, 1, 0]])
-    batch = query, supports.expand(2, -1, -1, -1, -1, -1), masks.expand(2, -1, -1, -1, -1)
     stem = model.backbone0[0] if method == "pfenet" else model.backbone.net.conv_stem
     hook = stem.register_forward_hook(lambda _, images, __: passes.append(len(images[0])))
     with torch.inference_mode():
         try:
-            found = model.maps(*batch)
+            model.maps(*episodes(method, 2, 3, (0, 1)))
         finally:
             hook.remove()
-        assert passes == ([6, 12] if method == "asnethm" else [6])
-        for i in range(2):
-            alone = model.maps(*(x[[i]] for x in batch))
-            torch.testing.assert_close(found.log_prob[[i]], alone.log_prob, rtol=0, atol=1e-4)
+    assert passes == ([2, 12, 12] if method == "asnethm" else [2, 12])
+
+
+@pytest.mark.parametrize("method", LEARNERS)
+def test_features_that_somebody_has_kept_give_the_same_maps(method):
+    model, (query, supports, masks) = tiny(method), episodes(method, 2, 2, (0, 1))
+    with torch.inference_mode():
+        expected = model.maps(query, supports, masks)
+        features = model.encode_query(query), model.encode_support(supports.flatten(0, 2), masks.flatten(0, 2))
+        # other images, so that nothing but the features can give the same
+        found = model.maps(query.flip(-1), supports.flip(-1), masks, features)
+    for a, b in zip(found, expected, strict=True):
+        assert torch.equal(a, b)
+
+
+# Values
+
+
+@pytest.mark.parametrize("method", LEARNERS)
+def test_values_are_refused_on_a_cpu_and_by_predict(method):
+    model, (query, supports, masks) = tiny(method), episodes(method, 1, 1)
+    broken = query.clone()
+    broken[0, 0, 3, 3] = float("nan")
+    for wrong, match in (((broken, supports, masks), "NaN"), ((query, supports, masks / 2), "besides 0 and 1")):
+        for refuses in (model.maps, model.predict, lambda *episode: check_episode(model, *episode)):
+            with pytest.raises(InputError, match=match):
+                refuses(*wrong)
+    check_episode(model, query, supports, masks)
 
 
 # Weak
@@ -130,7 +155,7 @@ def test_tags_alone_are_enough(method):
     assert (weak.log_prob - strong.log_prob).abs().max() > 1e-4
 
 
-@pytest.mark.parametrize("method", sorted(set(METHODS) - set(WITHOUT_MASKS)))
+@pytest.mark.parametrize("method", sorted(set(LEARNERS) - set(WITHOUT_MASKS)))
 def test_tags_alone_are_refused_with_the_reason(method):
     query, supports, _ = episodes(method, 1, 1)
     with pytest.raises(InputError, match="mask") as caught:
@@ -155,9 +180,9 @@ def test_published_numbers_of_parameters(method, count):
     assert outside_backbone(build_model(method, "resnet50")) == count
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", LEARNERS)
 def test_gradients_reach_exactly_what_the_recipe_trains(method):
-    """All but the frozen modules; PFENet's inner heads enter no loss, so they are given none, as published."""
+    """All but the frozen modules and the class's `unused`: PFENet's inner heads enter no loss, as published."""
     model = tiny(method).train()
     frozen = frozen_names(model)
     before = {name: value.clone() for name, value in model.state_dict().items() if name in frozen}
@@ -172,7 +197,8 @@ def test_gradients_reach_exactly_what_the_recipe_trains(method):
     finally:
         model.zero_grad()
         model.eval()
-    trained = {name for name, _ in model.named_parameters() if name not in frozen and ".inner_cls." not in name}
+    assert model.unused == (("learner.inner_cls",) if method == "pfenet" else ())
+    trained = {n for n, _ in model.named_parameters() if n not in frozen and not n.startswith(model.unused)}
     assert reached == trained
     assert all("khead.bias" in name for name in still), still  # it moves all logits of a softmax alike
     assert all(torch.equal(model.state_dict()[name], value) for name, value in before.items())
@@ -213,10 +239,7 @@ def test_eight_episodes_are_learned(method, side, rate, steps, tiny_root):
     options = {"width": 32} if method == "pfenet" else {}
     model = build_model(method, LITE, pretrained=True, **options).train()
     parameters = [p for p in model.parameters() if p.requires_grad]
-    if method in ("panet", "pfenet"):
-        optimizer = torch.optim.SGD(parameters, rate, momentum=0.9)
-    else:
-        optimizer = torch.optim.Adam(parameters, rate)
+    optimizer = model.optimizer(parameters, rate)
     masks, features, losses = batch["masks"], None, []
     for _ in range(steps):
         if features is None or not model.frozen:

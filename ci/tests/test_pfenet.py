@@ -9,9 +9,9 @@ from torch import nn
 from torchvision.models import resnet50
 
 from ifsl.errors import InputError
-from ifsl.learners import build_model
+from ifsl.learners import LEARNERS, build_model
 from ifsl.learners.backbones import LitePyramid, lite_weights
-from ifsl.learners.pfenet import Enrichment, bins, dilate, masked_mean, prior_maps
+from ifsl.learners.pfenet import Enrichment, bins, dilate, masked_mean, prior_maps, published_prior_maps
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +49,20 @@ def test_published_numbers_wherever_the_tests_run(model):
         [-6.93604, -0.00114, -0.00676, -0.00318, -0.01400, -4.40478, -29.65495],
     ]
     np.testing.assert_allclose(cells.numpy(), expected, rtol=0, atol=1e-3)
+
+
+def test_published_numbers_of_two_ways_wherever_the_tests_run(model):
+    """With the published prior, which mixes ways; the sound one says something else."""
+    published = golden.fill_by_name(build_model("pfenet", "resnet50", published_prior=True)).eval()
+    episode = golden.episode(2, 1, seed=1)
+    with torch.inference_mode():
+        found, sound = (learner(*episode)[0, :, 1].flatten(1)[:, ::416] for learner in (published, model))
+    expected = [
+        [-4.91402, -0.00068, -0.01008, -0.00086, -0.07086, -0.97596, -24.33496],
+        [-4.85108, -0.00067, -0.00967, -0.00163, -0.03742, -0.74395, -24.65186],
+    ]
+    np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-3)
+    assert np.abs(sound.numpy() - expected).max() > 0.1
 
 
 def test_published_names_and_shapes(model):
@@ -139,6 +153,27 @@ def test_prior_of_an_empty_mask_is_nothing():
     assert (prior_maps(noise(1, 6, 3, 3), torch.zeros(1, 1, 1, 6, 3, 3)) == 0).all()
 
 
+def test_published_prior_reads_the_memory_of_all_ways_as_that_of_one():
+    """Spelled out with numpy, which reads memory again without moving anything."""
+    query, support = noise(2, 6, 3, 4).relu(), noise(2, 3, 2, 6, 3, 4, seed=1).relu()  # B C h w, B N K C h w
+    found = published_prior_maps(query, support)
+    assert found.shape == (2, 3, 2, 3, 4)
+    for b, k in np.ndindex(2, 2):
+        q = query[b].reshape(6, 12).numpy()
+        s = np.frombuffer(support[b, :, k].contiguous().numpy().tobytes(), np.float32).reshape(6, 3 * 12)
+        cosine = (q.T @ s) / (np.linalg.norm(q, axis=0)[:, None] * np.linalg.norm(s, axis=0) + 1e-7)
+        best = cosine.max(axis=1)
+        expected = (best - best.min()) / (best.max() - best.min() + 1e-7)
+        for way in range(3):
+            np.testing.assert_allclose(found[b, way, k].flatten().numpy(), expected, rtol=1e-4, atol=1e-5)
+    assert (found - prior_maps(query, support)).abs().max() > 0.05
+
+
+def test_at_one_way_the_published_prior_is_the_sound_one():
+    query, support = noise(2, 6, 3, 4).relu(), noise(2, 1, 3, 6, 3, 4, seed=1).relu()
+    torch.testing.assert_close(published_prior_maps(query, support), prior_maps(query, support))
+
+
 def test_class_vector_is_the_mean_under_the_mask():
     features, mask = noise(1, 5, 4, 4), torch.zeros(1, 1, 4, 4)
     mask[..., 1:3, 1:3] = 1
@@ -182,6 +217,38 @@ def test_ways_are_independent_and_shots_are_averaged(tiny):
     torch.testing.assert_close(both, torch.cat(alone, dim=1), rtol=0, atol=1e-5)
     torch.testing.assert_close(both, turned, rtol=0, atol=1e-5)
     assert (both[:, 0] - both[:, 1]).abs().max() > 1e-4
+
+
+def test_the_published_prior_is_an_option(tiny):
+    """It changes the maps of several ways and of nothing else, and is no part of the weights."""
+    torch.manual_seed(0)
+    published = build_model("pfenet", "efficientnet_lite0", pretrained=True, width=16, published_prior=True)
+    assert (tiny.published_prior, published.published_prior) == (False, True)
+    published.load_state_dict(tiny.state_dict())
+    for way, alike in ((1, True), (2, False)):
+        episode = golden.episode(way, 2, size=96)
+        with torch.inference_mode():
+            difference = (published(*episode) - tiny(*episode)).abs().max()
+        assert (difference < 1e-5) == alike, f"{way} ways: {difference}"
+
+
+@pytest.mark.parametrize("method", [name for name in LEARNERS if name != "pfenet"])
+@pytest.mark.parametrize("options", [{"published_prior": True}, {"published_prior": False}, {"width": 8}])
+def test_other_learners_refuse_the_options(method, options):
+    [name] = options
+    with pytest.raises(InputError, match=f"{method} has no option {name}; it has none"):
+        build_model(method, "efficientnet_lite0", **options)
+
+
+@pytest.mark.parametrize("value", [1, 0, None, "yes"])
+def test_the_published_prior_is_true_or_false(value):
+    with pytest.raises(InputError, match="published_prior is .*; give True or False"):
+        build_model("pfenet", "efficientnet_lite0", published_prior=value)
+
+
+def test_an_unknown_option_is_refused_with_those_there_are():
+    with pytest.raises(InputError, match="pfenet has no option depth; it has width and published_prior"):
+        build_model("pfenet", "efficientnet_lite0", depth=3)
 
 
 def test_without_masks_the_whole_image_is_the_class(tiny):
