@@ -58,7 +58,7 @@ TWINS = {
     group_norm.group_norm: SQUEEZING,
     convolution.center_pivot: ("hsnet",),
     convolution.convolve_support: ("asnet", "asnethm"),
-    attention.attend: ("asnet", "asnethm"),
+    attention.attention: ("asnet", "asnethm"),
 }
 """Each twin and the learners that run it."""
 

@@ -89,7 +89,7 @@ def test_a_twin_is_measured_on_the_learners_that_run_it(method):
 def test_one_twin_is_switched_off():
     model = bench.random_model("asnet", "efficientnet_lite0")
     episode = bench.random_episode(1, 1, 1, model.image_size)
-    off = bench.attention.attend
+    off = bench.attention.attention
     codes = called(torch.no_grad()(bench.use_plain(off)(lambda: model.maps(*episode))))
     used = [twin for twin, methods in bench.TWINS.items() if "asnet" in methods]
     assert [twin for twin in used if twin.__code__ not in codes] == [off]

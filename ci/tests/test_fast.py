@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ifsl.learners import LEARNERS, build_model
-from ifsl.learners.asnet import attend, convolve_support
+from ifsl.learners.asnet import Attention, convolve_support
 from ifsl.learners.backbones import LitePyramid, ResNetPyramid, build_backbone
 from ifsl.learners.blocks import GroupNorm, group_norm
 from ifsl.learners.correlation import correlation_pyramid, normalize
@@ -94,7 +94,7 @@ def test_every_twin_is_one_of_those_compared_here():
     classes = [x for m in (asnet, backbones, blocks, hsnet) for x in vars(m).values() if isinstance(x, type)]
     found = set().union(*map(decorated, [asnet, backbones, blocks, correlation, hsnet, *classes]))
     assert found == {
-        attend, convolve_support, CenterPivotConv.forward, group_norm, correlation_pyramid,
+        Attention.forward, convolve_support, CenterPivotConv.forward, group_norm, correlation_pyramid,
         ResNetPyramid.pyramid, LitePyramid.pyramid,
     }  # fmt: skip
 
@@ -128,40 +128,69 @@ def test_the_switch():
 # Attention
 
 
+def call_layer(function, layer):
+    """`function` of a layer with `x`, masks and the layer's parameters by name."""
+
+    def with_weights(x, masks=None, **parameters):
+        inputs = (x,) if masks is None else (x, masks)
+        with torch.nn.utils.stateless._reparametrize_module(layer, parameters):
+            return function(layer, *inputs)
+
+    return with_weights
+
+
+def compare_layers(layer, forward, tensors: dict, dtype: torch.dtype) -> dict:
+    """Check the twin of a layer's `forward`, values and all gradients; returns what the plain one gives."""
+    tensors = tensors | {name: value.detach() for name, value in layer.named_parameters()}
+    wanted = [name for name in tensors if name != "masks"]
+    expected = run(call_layer(forward.plain, layer), tensors, wanted)
+    for function in (forward.twin, type(layer).__call__):
+        check_close(run(call_layer(function, layer), tensors, wanted), expected, dtype)
+    return expected
+
+
 @pytest.mark.parametrize("dtype", TOLERANCES)
 @pytest.mark.parametrize("kinds", GROUPS, ids="+".join)
-@pytest.mark.parametrize("queries, keys", [(4, 7), (7, 7), (1, 2), (2, 14)])
-def test_attention(queries, keys, kinds, dtype):
-    count = len(kinds)
-    tensors = {
-        "query": noise(count, 16, 6, queries, queries, dtype=dtype),
-        "key": noise(count, 16, 6, keys, keys, seed=1, dtype=dtype),
-        "value": noise(count, 16, 6, keys, keys, seed=2, dtype=dtype),
-        "masks": make_masks(*kinds, dtype=dtype),
-        "heads": 8,
-    }
-    expected = compare(attend, tensors, ["query", "key", "value"])
-    assert expected["value"].any()
-    if kinds == ("one cell",):
-        assert (resize(tensors["masks"][:, None], (keys, keys)) != 0).sum() == 1
-        torch.testing.assert_close(
-            expected["output 0"], tensors["value"][..., :1, :1].expand_as(expected["output 0"]), rtol=0, atol=1e-6
-        )
+@pytest.mark.parametrize(
+    "channels, kernel, stride, pool, side",
+    [(3, 5, 4, False, 14), (3, 5, 4, True, 14), (32, 5, 4, True, 7), (3, 3, 2, False, 4), (32, 1, 1, False, 2),
+     (32, 2, 1, False, 2)],
+)  # fmt: skip
+def test_attention(channels, kernel, stride, pool, side, kinds, dtype):
+    layer = golden.fill_by_name(Attention(channels, 32, kernel, stride, pool)).to(dtype)
+    masks = make_masks(*kinds, dtype=dtype)
+    x = noise(len(kinds), channels, 6, side, side, dtype=dtype)
+    expected = compare_layers(layer, Attention.forward, {"x": x, "masks": masks}, dtype)
+    assert expected["vhead.weight"].any()
     if kinds == ("nothing",):
-        mean = tensors["value"].mean(dim=(-2, -1), keepdim=True)
-        torch.testing.assert_close(expected["output 0"], mean.expand_as(expected["output 0"]))
-        assert not expected["query"].any()
+        assert not expected["qhead.weight"].any()
+    with torch.inference_mode():  # where queries and keys may be left out
+        check_close({"output 0": layer(x, masks)}, {"output 0": expected["output 0"].detach()}, dtype)
+
+
+def test_queries_and_keys_are_left_out_where_no_key_is_inside(monkeypatch):
+    layer = golden.fill_by_name(Attention(3, 32, 5, 4, True))
+    computed = []
+    monkeypatch.setattr(
+        fast_attention, "query_and_key", lambda *_: computed.append(1) or (layer.qhead(x), layer.khead(x))
+    )
+    x = noise(1, 3, 6, 7, 7, dtype=torch.float32)
+    for kind, grad, expected in (("nothing", False, 0), ("nothing", True, 1), ("a corner", False, 1)):
+        computed.clear()
+        with torch.set_grad_enabled(grad):
+            layer(x, make_masks(kind, dtype=torch.float32))
+        assert len(computed) == expected
 
 
 def test_query_cells_are_attended_in_portions(monkeypatch):
     """100 query cells: at once, and 32 at a time with a rest."""
-    tensors = {"query": noise(2, 16, 100, 4, 4), "key": noise(2, 16, 100, 7, 7, seed=1)}
-    tensors |= {"value": noise(2, 16, 100, 7, 7, seed=2), "masks": make_masks("an ellipse", "nothing"), "heads": 8}
-    compare(attend, tensors, ["query", "key", "value"])
+    layer = golden.fill_by_name(Attention(3, 32, 5, 4, False)).double()
+    tensors = {"x": noise(2, 3, 100, 14, 14), "masks": make_masks("an ellipse", "nothing")}
+    compare_layers(layer, Attention.forward, tensors, torch.float64)
     monkeypatch.setattr(fast_attention, "LOGITS", 1)
     q, k = torch.zeros(8, 2, 16, 100), torch.zeros(8, 2, 49, 100)
     assert [s.start for s in fast_attention.portions(q, k)] == [0, 32, 64, 96]
-    compare(attend, tensors, ["query", "key", "value"])
+    compare_layers(layer, Attention.forward, tensors, torch.float64)
 
 
 # Convolutions
@@ -188,23 +217,9 @@ def test_convolution_over_the_support_grid(kernel, stride, side, bias, dtype):
 @pytest.mark.parametrize("kernel, stride, side", [(3, 2, 5), (3, 1, 2), (5, 4, 9), (5, 4, 6), (3, 2, 2), (5, 4, 13)])
 def test_centre_pivot_convolution(kernel, stride, side, dtype):
     conv = golden.fill_by_name(CenterPivotConv(3, 4, kernel, stride)).to(dtype)
-    names = dict(conv.named_parameters())
     x = noise(2, 3, 4, 5, side, side, dtype=dtype)
-
-    def call(function):
-        def with_weights(**given):
-            x = given.pop("x")
-            with torch.nn.utils.stateless._reparametrize_module(conv, given):
-                return function(conv, x)
-
-        return with_weights
-
-    forward = CenterPivotConv.forward
-    tensors = {"x": x} | {name: value.detach() for name, value in names.items()}
-    expected = run(call(forward.plain), tensors, list(tensors))
+    expected = compare_layers(conv, CenterPivotConv.forward, {"x": x}, dtype)
     assert expected["output 0"].shape == (2, 4, 4, 5, -(-side // stride), -(-side // stride))
-    check_close(run(call(forward.twin), tensors, list(tensors)), expected, dtype)
-    check_close(run(call(CenterPivotConv.__call__), tensors, list(tensors)), expected, dtype)
 
 
 # Normalisation

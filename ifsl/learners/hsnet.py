@@ -45,7 +45,7 @@ def squeeze_block(channels: int, *layers: tuple[int, int, int]) -> nn.Sequential
     """Centre-pivot convolutions of (channels out, kernel, stride), each followed by group normalisation and ReLU."""
     modules = []
     for out, kernel, stride in layers:
-        modules += [CenterPivotConv(channels, out, kernel, stride), GroupNorm(out), nn.ReLU()]
+        modules += [CenterPivotConv(channels, out, kernel, stride), GroupNorm(out), nn.ReLU(inplace=True)]
         channels = out
     return nn.Sequential(*modules)
 
@@ -91,7 +91,6 @@ class HSNet(CorrelationLearner):
     method = "hsnet"
     network = HypercorrelationSqueezeNetwork
 
-    def encode_support(self, images: Tensor, masks: Tensor) -> Features:
+    def prepare_support(self, features: Features, images: Tensor, masks: Tensor) -> Features:
         """Features times the mask, resized to their grid."""
-        features = super().encode_support(images, masks)
         return [[x * resize(masks[:, None], x.shape[-2:]) for x in level] for level in features]

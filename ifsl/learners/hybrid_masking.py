@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .asnet import ASNet
+from .asnet import ASNet, pool_support
 from .backbones import Features
 from .maps import resize
 
@@ -23,12 +23,11 @@ class HybridMasking(ASNet):
         "give masks, or choose pfenet, hsnet or asnet."
     )
 
-    def encode_support(self, images: Tensor, masks: Tensor) -> Features:
-        features = super().encode_support(images, masks)
-        from_masked_images = super().encode_support(images * masks[:, None], masks)
+    def prepare_support(self, features: Features, images: Tensor, masks: Tensor) -> Features:
+        of_masked_images = self.backbone.pyramid(images * masks[:, None])
         return [
             [merge_masked(*pair, masks) for pair in zip(*level, strict=True)]
-            for level in zip(features, from_masked_images, strict=True)
+            for level in zip(pool_support(features), pool_support(of_masked_images), strict=True)
         ]
 
 

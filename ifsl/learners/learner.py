@@ -8,9 +8,11 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError, is_int, shown
+from ..checks import check_shapes, check_sizes, check_values
+from ..errors import InputError, shown
+from ..tasks import check_task
 from .backbones import Features
-from .maps import Maps, segment
+from .maps import Maps, predict
 from .registry import BACKBONES
 
 
@@ -43,7 +45,11 @@ class Learner(nn.Module):
 
     def encode_support(self, images: Tensor, masks: Tensor) -> Features:
         """(M, 3, S, S) support images and their (M, S, S) masks to features."""
-        return self.backbone.pyramid(images)
+        return self.encode_query(images)
+
+    def encode(self, query: Tensor, supports: Tensor, masks: Tensor) -> tuple[Features, Features]:
+        """Features of (B, 3, S, S) queries, and of all (B·N·K, 3, S, S) supports with their (B·N·K, S, S) masks."""
+        return self.encode_query(query), self.encode_support(supports, masks)
 
     def compare(self, query: Features, support: Features, masks: Tensor) -> Maps:
         """Features of B queries and of B·N·K supports (ordered episode, way, shot), and masks (B, N, K, S, S)."""
@@ -75,7 +81,7 @@ class Learner(nn.Module):
             check_values(query, supports, masks)
         masks = torch.ones_like(supports[:, :, :, 0]) if masks is None else masks.to(query.dtype)
         if features is None:
-            features = self.encode_query(query), self.encode_support(supports.flatten(0, 2), masks.flatten(0, 2))
+            features = self.encode(query, supports.flatten(0, 2), masks.flatten(0, 2))
         return self.compare(*features, masks)
 
     def forward(self, query: Tensor, supports: Tensor, masks: Tensor | None = None) -> Tensor:
@@ -84,17 +90,22 @@ class Learner(nn.Module):
 
     @torch.inference_mode()
     def predict(
-        self, query: Tensor, supports: Tensor, masks: Tensor | None = None, sizes: list[tuple[int, int]] | None = None
+        self,
+        query: Tensor,
+        supports: Tensor,
+        masks: Tensor | None = None,
+        sizes: list[tuple[int, int]] | None = None,
+        task: str = "fs-cs",
     ) -> tuple[Tensor, list[Tensor]]:
         """Presence (B, N) bool and a list of B segmentations (H, W) uint8, of the given `sizes` (H, W).
 
-        Without `sizes` the segmentations have the size of the query images. Raises `InputError` for shapes or values
-        that do not fit.
+        Without `sizes` the segmentations have the size of the query images. task: "fs-s" takes presence for granted and
+        has the shots vote (see `maps.vote`). Raises `InputError` for shapes or values that do not fit.
         """
         check_episode(self, query, supports, masks)
+        check_task(task, supports.shape[1], masks is None)
         sizes = [tuple(query.shape[-2:])] * len(query) if sizes is None else check_sizes(sizes, len(query))
-        found = self.maps(query, supports, masks)
-        return found.presence, segment(found.stacked, sizes)
+        return predict(self.maps(query, supports, masks), sizes, task)
 
     # The frozen backbone
 
@@ -127,60 +138,10 @@ class Learner(nn.Module):
 
     def check_shapes(self, query: Tensor, supports: Tensor, masks: Tensor | None) -> None:
         """Raise `InputError` unless the shapes make up an episode (see `maps`). No value is read."""
-        if masks is None and self.needs_masks:
-            raise InputError(self.needs_masks)
-        given = {"query": query, "supports": supports} | ({} if masks is None else {"masks": masks})
-        device = next(self.parameters()).device
-        for name, tensor in given.items():
-            if not isinstance(tensor, Tensor):
-                raise InputError(f"{name} is a {type(tensor).__name__}; give a torch tensor.")
-            if tensor.device != device:
-                raise InputError(f"{name} is on {tensor.device}, the learner on {device}; move one.")
-            if name != "masks" and not tensor.is_floating_point():
-                raise InputError(f"{name} holds {tensor.dtype}; give normalised images as floats.")
-        if query.dim() != 4 or query.shape[1] != 3:
-            raise InputError(f"query has shape {tuple(query.shape)}; give (B, 3, S, S).")
-        if supports.dim() != 6 or supports.shape[3] != 3:
-            raise InputError(f"supports has shape {tuple(supports.shape)}; give (B, N, K, 3, S, S).")
-        if supports.shape[0] != query.shape[0] or supports.shape[-2:] != query.shape[-2:]:
-            raise InputError(
-                f"query {tuple(query.shape)} and supports {tuple(supports.shape)} differ in batch or image size; "
-                "give as many support sets as queries, all images of one size."
-            )
-        if query.shape[-2] != query.shape[-1]:
-            raise InputError(f"query has shape {tuple(query.shape)}; resize images to a square, S x S.")
-        if query.dtype != supports.dtype:
-            raise InputError(f"query holds {query.dtype}, supports {supports.dtype}; give both in one kind of float.")
-        if 0 in supports.shape:
-            raise InputError(f"supports has shape {tuple(supports.shape)}; give at least one episode, way and shot.")
-        expected = supports.shape[:3] + supports.shape[-2:]
-        if masks is not None and masks.shape != expected:
-            raise InputError(f"masks has shape {tuple(masks.shape)}; these supports need {tuple(expected)}.")
+        check_shapes(query, supports, masks, next(self.parameters()).device, self.needs_masks)
 
 
 def check_episode(learner: Learner, query: Tensor, supports: Tensor, masks: Tensor | None) -> None:
     """Raise `InputError` for shapes or values that do not make up an episode for this learner."""
     learner.check_shapes(query, supports, masks)
     check_values(query, supports, masks)
-
-
-def check_values(query: Tensor, supports: Tensor, masks: Tensor | None) -> None:
-    """Raise `InputError` for images with NaN or infinite values and for masks with values besides 0 and 1.
-
-    On a GPU this waits for the values, so it is no part of a training step.
-    """
-    for name, tensor in (("query", query), ("supports", supports)):
-        if not all(bound.isfinite() for bound in tensor.aminmax()):
-            raise InputError(f"{name} holds NaN or infinite values; look at how the images were read.")
-    if masks is not None and not ((masks == 0) | (masks == 1)).all():
-        raise InputError("masks holds values besides 0 and 1; give one binary mask per support image.")
-
-
-def check_sizes(sizes: list[tuple[int, int]], queries: int) -> list[tuple[int, int]]:
-    """Raise `InputError` unless there is one (H, W) for each query."""
-    if not isinstance(sizes, list | tuple) or len(sizes) != queries:
-        raise InputError(f"sizes is {shown(sizes)} for {queries} queries; give a list of one (height, width) each.")
-    for size in sizes:
-        if len(size) != 2 or not all(is_int(side) and side > 0 for side in size):
-            raise InputError(f"sizes holds {shown(size)}; give (height, width) in whole pixels, from 1.")
-    return [tuple(size) for size in sizes]

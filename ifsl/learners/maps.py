@@ -1,4 +1,4 @@
-"""From a learner's maps to predictions and losses: the iFSL framework (chapters 04 and 10).
+"""From a learner's maps to predictions and losses: the iFSL framework, and the older task FS-S (chapters 04, 10, 12).
 
 For each of the N classes of an episode a learner returns a map of h x w cells with two log-probabilities per cell:
 background (0) and foreground (1). Everything else follows from these maps: which classes are present, the mask of the
@@ -29,11 +29,13 @@ class Maps(NamedTuple):
     log_prob: (B, N, 2, h, w) log-probabilities of background and foreground for each class, mean over the shots.
     stacked: (B, N + 1, h, w) one background map and N foreground maps; their argmax is the segmentation.
     presence: (B, N) bool, which classes the query shows.
+    shots: (B, N, K, 2, h, w) log-probabilities of each shot; where a learner has one map for all shots, K is 1.
     """
 
     log_prob: Tensor
     stacked: Tensor
     presence: Tensor
+    shots: Tensor
 
 
 def find_present(log_prob: Tensor, threshold: float = PRESENT) -> Tensor:
@@ -60,7 +62,7 @@ def merge_shots(shot_log_prob: Tensor) -> Maps:
     """
     log_prob = shot_log_prob.mean(dim=2)
     votes = find_present(shot_log_prob).float().mean(dim=2)
-    return Maps(log_prob, merge_classes(log_prob), votes >= 0.5)
+    return Maps(log_prob, merge_classes(log_prob), votes >= 0.5, shot_log_prob)
 
 
 def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -68,9 +70,34 @@ def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(maps, size, mode="bilinear", align_corners=True)
 
 
+def predict(found: Maps, sizes: list[tuple[int, int]], task: str = "fs-cs") -> tuple[Tensor, list[Tensor]]:
+    """Presence (B, N) bool and the B segmentations of `sizes` (H, W) that the maps mean under a task.
+
+    FS-S takes it for granted that the query shows the class: its presence is True.
+    """
+    if task == "fs-s":
+        return torch.ones_like(found.presence), vote(found.shots[:, 0], sizes)
+    return found.presence, segment(found.stacked, sizes)
+
+
 def segment(stacked: Tensor, sizes: list[tuple[int, int]]) -> list[Tensor]:
     """Segmentations: (B, N + 1, h, w) and B sizes (H, W) to a list of B (H, W) uint8, 0 background, n for way n."""
     return [resize(one[None], size).argmax(dim=1)[0].byte() for one, size in zip(stacked, sizes, strict=True)]
+
+
+def vote(shots: Tensor, sizes: list[tuple[int, int]]) -> list[Tensor]:
+    """The segmentations of FS-S: (B, K, 2, h, w) and B sizes (H, W) to a list of B (H, W) uint8 of 0 and 1.
+
+    Each shot votes for the pixels where its foreground is above its background. Foreground is what has at least half as
+    many votes as the pixel with most: as published, the votes are divided not by K but by the largest of the image, so
+    where no two shots agree a single vote wins.
+    """
+    masks = []
+    for one, size in zip(shots, sizes, strict=True):
+        background, foreground = resize(one, size).unbind(dim=1)
+        votes = (foreground > background).sum(dim=0)
+        masks.append((2 * votes >= votes.max().clamp(min=1)).byte())
+    return masks
 
 
 def strong_loss(stacked: Tensor, query_mask: Tensor) -> Tensor:
@@ -80,6 +107,15 @@ def strong_loss(stacked: Tensor, query_mask: Tensor) -> Tensor:
     out; they occur only where the benchmark was asked to keep them.
     """
     return F.nll_loss(resize(stacked, query_mask.shape[-2:]), query_mask.long(), ignore_index=VOID)
+
+
+def fss_loss(log_prob: Tensor, query_mask: Tensor) -> Tensor:
+    """Cross-entropy of the resized maps against the query's mask, mean over pixels: the loss of FS-S.
+
+    log_prob: (B, 2, h, w); query_mask: (B, H, W) of 0 and 1. As published, the softmax comes after the resizing. Raw
+    logits give the same loss as log-probabilities: both channels of a cell differ by the same number.
+    """
+    return F.cross_entropy(resize(log_prob, query_mask.shape[-2:]), query_mask.long())
 
 
 def weak_loss(log_prob: Tensor, present: Tensor) -> Tensor:

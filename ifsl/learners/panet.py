@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .backbones import Features, build_backbone
+from .backbones import Features, build_backbone, encode_together
 from .learner import Learner
 from .maps import Maps, find_present, resize
 from .registry import BACKBONES
@@ -27,6 +27,7 @@ class PANet(Learner):
     """Prototypes of the backbone's last bottleneck; the maps have its grid (13 x 13 at 400 px)."""
 
     method = "panet"
+    backbones = ("resnet50", "resnet101", "efficientnet_lite0")
     frozen = False
     needs_masks = (
         "PANet cannot work from class tags alone: without masks there is no background to make a prototype of; "
@@ -46,9 +47,11 @@ class PANet(Learner):
         """(M, 3, S, S) images to one level with one bottleneck, the last: (M, C, h, w)."""
         return [self.backbone.pyramid(images)[-1][-1:]]
 
-    def encode_support(self, images: Tensor, masks: Tensor) -> Features:
-        """As queries. In training these are two batches for batch normalisation."""
-        return self.encode_query(images)
+    def encode(self, query: Tensor, supports: Tensor, masks: Tensor) -> tuple[Features, Features]:
+        """In training queries and supports are two batches for batch normalisation."""
+        if self.training:
+            return super().encode(query, supports, masks)
+        return encode_together(self.encode_query, query, supports)
 
     def compare(self, query: Features, support: Features, masks: Tensor) -> Maps:
         """Cosines with the prototypes to maps: `stacked` over all classes at once, `log_prob` class by class."""
@@ -59,7 +62,7 @@ class PANet(Learner):
         background, foregrounds = logits[:, :1], logits[:, 1:]
         pairs = torch.stack([background.expand_as(foregrounds), foregrounds], dim=2)  # B, N, 2, h, w
         log_prob = pairs.log_softmax(dim=2)
-        return Maps(log_prob, logits.log_softmax(dim=1), find_present(log_prob))
+        return Maps(log_prob, logits.log_softmax(dim=1), find_present(log_prob), log_prob[:, :, None])
 
     def class_log_prob(self, query: Tensor, supports: Tensor, masks: Tensor) -> Tensor:
         """Log-probabilities (B, N + 1, h, w) of background and the N classes, which compete for each cell."""

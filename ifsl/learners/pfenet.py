@@ -88,7 +88,7 @@ class PFENet(Learner):
         prior_of_shots = published_prior_maps if self.published_prior else prior_maps
         prior = prior_of_shots(query4, support4.unflatten(0, episodes)).mean(dim=2)  # B, N, h, w
         log_prob = self.learner(features, vectors, prior).log_softmax(dim=2)  # B, N, 2, h, w
-        return Maps(log_prob, merge_classes(log_prob), find_present(log_prob))
+        return Maps(log_prob, merge_classes(log_prob), find_present(log_prob), log_prob[:, :, None])
 
     def concatenate(self, layer3: Tensor, layer2: Tensor) -> Tensor:
         """Both layers' outputs as one tensor (M, C, h, w).

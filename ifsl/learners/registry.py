@@ -19,9 +19,9 @@ LEARNERS = {
 class Backbone:
     """Facts about a backbone.
 
-    image_size: the side in pixels that images are resized to. depths, channels: bottlenecks (or blocks) of the three
-    levels of stride 8, 16 and 32, and their channels. head: the modules that no image goes through, because they are
-    the ImageNet classifier. key: the name of a tensor that only this backbone's checkpoints contain.
+    image_size: the side in pixels that images are resized to. depths, channels: bottlenecks (or blocks, convolutions)
+    of the levels of stride 8, 16 and 32, and their channels. head: the ImageNet classifier, through which no image
+    goes. key: a tensor that only this backbone's checkpoints contain. sides: image sides that ASNet can squeeze.
     """
 
     image_size: int
@@ -29,6 +29,7 @@ class Backbone:
     channels: tuple[int, int, int]
     head: tuple[str, ...]
     key: str
+    sides: range = range(257, 513)
 
 
 BACKBONES = {
@@ -37,5 +38,6 @@ BACKBONES = {
     "efficientnet_lite0": Backbone(
         272, (2, 6, 5), (40, 112, 320), ("net.conv_head", "net.bn2", "net.classifier"), "net.conv_stem.weight"
     ),
+    "vgg16": Backbone(400, (3, 3, 1), (512, 512, 512), ("classifier",), "features.28.weight", sides=range(272, 520)),
 }
 """Name of a backbone: what is known about it. resnet101's checkpoints contain resnet50's key too."""

@@ -2,8 +2,8 @@
 
 A plain function of the learners is decorated with its twin:
 
-    @faster(twins.attend)
-    def attend(query, key, value, masks, heads): ...
+    @faster(twins.group_norm)
+    def group_norm(x, groups, weight, bias, eps): ...
 
 On a CPU the twin runs in its place; on a GPU, where a twin would wait for the device to read a mask, and inside
 `with use_plain():` the plain function does. A test compares each pair, values and gradients, and `python ci/bench.py`

@@ -1,8 +1,11 @@
-"""`attend` of asnet.py, sooner: only the keys inside the mask, and for many query cells at once.
+"""`Attention` of asnet.py, sooner: fewer convolutions, only the keys inside the mask, and many query cells at once.
 
-A head has 2 to 8 channels and a query cell 4 to 49 keys, which are short rows to compute on. Here the query cells are
-the last axis, so that a processor's vector instructions work on many of them; and only as many are taken at a time as
-stay in its cache. The weights are computed again for the gradient instead of being kept.
+The deeper a layer, the coarser its support grid: on 2 x 2 cells a mask in the middle of the image covers no key at all.
+Then every key weighs the same, and the queries and keys need not be computed unless somebody wants their gradient.
+
+Elsewhere a head has 2 to 8 channels and a query cell 4 to 49 keys, which are short rows to compute on. Here the query
+cells are the last axis, so that a processor's vector instructions work on many of them; and only as many are taken at a
+time as stay in its cache. The weights are computed again for the gradient instead of being kept.
 
 Letters: c channels of a head, n queries and m keys of a query cell, x query cells; the rest as in asnet.py.
 """
@@ -10,38 +13,54 @@ Letters: c channels of a head, n queries and m keys of a query cell, x query cel
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..maps import resize
+from .convolution import convolve_support
 
+HEADS = 8
 LOGITS = 2**19
 """How many logits to compute at once: what stays in a processor's cache."""
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, masks: Tensor, heads: int) -> Tensor:
-    """As `asnet.attend`. Keys outside the mask have a weight of 0, so they are left out before the products."""
-    inside = resize(masks[:, None], key.shape[-2:]).flatten(1) != 0  # G, h·w
-    supports = zip(query, key, value, inside, strict=True)
-    attended = torch.stack([attend_inside(q, k, v, cells, heads) for q, k, v, cells in supports])
-    return attended.movedim(-1, 1)
+def attention(layer: nn.Module, x: Tensor, masks: Tensor) -> Tensor:
+    """As `asnet.Attention.forward`."""
+    v = layer.vhead(x)
+    inside = resize(masks[:, None], v.shape[-2:]).flatten(1) != 0  # G, h·w
+    if inside.any() or torch.is_grad_enabled():
+        q, k = query_and_key(layer, x)
+        supports = zip(q, k, v, inside, strict=True)
+        attended = torch.stack([attend_inside(*qkv, cells) for *qkv, cells in supports]).movedim(-1, 1)
+    else:
+        attended = v.mean(dim=(-2, -1), keepdim=True)  # the same for each query
+    return layer.out_norm(layer.agg(attended) + layer.short_cut(x))
 
 
-def attend_inside(query: Tensor, key: Tensor, value: Tensor, inside: Tensor, heads: int) -> Tensor:
+def query_and_key(layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The outputs of both convolutions, computed by one where they have the same kernel and stride."""
+    q, k = layer.qhead, layer.khead
+    if q.weight.shape != k.weight.shape or q.stride != k.stride:
+        return q(x), k(x)
+    weight, bias = torch.cat([q.weight, k.weight]), torch.cat([q.bias, k.bias])
+    return convolve_support(x, weight, bias, q.stride, q.padding).chunk(2, dim=1)
+
+
+def attend_inside(query: Tensor, key: Tensor, value: Tensor, inside: Tensor) -> Tensor:
     """One support: query (C, Hq·Wq, Hs, Ws), key and value (C, Hq·Wq, h, w), inside (h·w,) to (Hq·Wq, Hs, Ws, C)."""
     k, v = key.flatten(2), value.flatten(2)
-    if not inside.any():  # every key weighs the same; the products with 0 give query and key a gradient of 0
-        uniform = v.mean(dim=2) + 0 * k.mean(dim=2)
+    if not inside.any():  # every key weighs the same
+        uniform = v.mean(dim=2) + 0 * k.mean(dim=2)  # the products with 0 give query and key a gradient of 0
         return (0 * query + uniform[..., None, None]).movedim(0, -1)
     if not inside.all():
         kept = inside.nonzero()[:, 0]
         k, v = k.index_select(2, kept), v.index_select(2, kept)
-    attended = Attend.apply(*(cells_last(x, heads) for x in (query.flatten(2), k, v)))
+    attended = Attend.apply(*(cells_last(x) for x in (query.flatten(2), k, v)))
     return attended.flatten(0, 1).permute(2, 1, 0).unflatten(1, query.shape[-2:])
 
 
-def cells_last(x: Tensor, heads: int) -> Tensor:
+def cells_last(x: Tensor) -> Tensor:
     """(C, x, n) to (heads, c, n, x)."""
-    return x.transpose(1, 2).contiguous().unflatten(0, (heads, -1))
+    return x.transpose(1, 2).contiguous().unflatten(0, (HEADS, -1))
 
 
 class Attend(torch.autograd.Function):
