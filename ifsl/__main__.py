@@ -16,8 +16,12 @@ from pathlib import Path
 from .errors import InputError, writing
 from .learners import BACKBONE_NAMES, LEARNERS
 from .run.settings import BENCHMARKS, OPTIONS, PRECISIONS, Settings, check_folder, first_process
+from .tasks import TASKS
 
 UNTRAINED = "untrained"
+
+ASKED = ("eval", "vis", "resume", "checkpoint", "episodes", "own_size")
+"""Options that are not settings of a run."""
 
 AGAIN = "Give the command again to go on."
 """What to do after Ctrl-C, if the work does not say it."""
@@ -69,6 +73,9 @@ def build_parser() -> Parser:
 
     what = parser.add_argument_group("what")
     what.add_argument("--method", choices=tuple(LEARNERS), help="the learner (default: asnet)")
+    what.add_argument(
+        "--task", choices=tuple(TASKS), help="fs-s: few-shot segmentation, the class is always there (default: fs-cs)"
+    )
     what.add_argument("--benchmark", choices=BENCHMARKS, help="Pascal-5i or COCO-20i (default: pascal)")
     what.add_argument("--datapath", metavar="DIR", help="folder that holds VOC2012 or COCO2014 (default: data/tiny)")
     what.add_argument("--lists", metavar="DIR", help="folder of image lists (default: <datapath>/splits)")
@@ -80,9 +87,6 @@ def build_parser() -> Parser:
         "--shot", type=int, metavar="K", help="supports of a class in testing; training has 1 (default: 1)"
     )
     what.add_argument("--weak", action="store_true", help="learn and test from class tags, without masks")
-    what.add_argument(
-        "--fss", action="store_true", help="conventional few-shot segmentation: the class is always there"
-    )
     what.add_argument(
         "--void-ignore", action="store_true", help="leave void pixels out; as published they are background"
     )
@@ -121,6 +125,9 @@ def build_parser() -> Parser:
     testing.add_argument("--eval", action="store_true", help="test the best checkpoint of the log folder")
     testing.add_argument("--checkpoint", metavar="FILE", help=f"test this one instead; {UNTRAINED}: none")
     testing.add_argument("--episodes", type=int, metavar="E", help="test episodes (default: 1000)")
+    testing.add_argument(
+        "--own-size", action="store_true", help="with --task fs-s: compare masks at each query's own size"
+    )
     testing.add_argument("--vis", action="store_true", help="with --eval: also write a picture of each episode")
 
     machine = parser.add_argument_group("machine")
@@ -134,11 +141,11 @@ def build_parser() -> Parser:
 def train_or_test(options: Namespace) -> int:
     """Do what the options ask for; returns the exit status 0."""
     given = vars(options)
-    asked = {name: given.pop(name) for name in ("eval", "vis", "resume", "checkpoint", "episodes") if name in given}
+    asked = {name: given.pop(name) for name in ASKED if name in given}
     settings = Settings(**given)
-    for name in ("vis", "checkpoint", "episodes"):
+    for name in ("vis", "checkpoint", "episodes", "own_size"):
         if name in asked and "eval" not in asked:
-            raise InputError(f"--{name} is for testing; add --eval, or leave it out.")
+            raise InputError(f"--{name.replace('_', '-')} is for testing; add --eval, or leave it out.")
     if "resume" in asked and "eval" in asked:
         raise InputError("--resume is for training; leave out --eval, or it.")
     if "eval" in asked:
@@ -163,7 +170,7 @@ def fit(settings: Settings, resume: bool) -> None:
         return
     from .run.callbacks import read_curve
 
-    column, name = ("val_er", "ER") if settings.weak else ("val_miou", "mIoU")
+    column, name = settings.monitor, settings.metrics[settings.monitor]
     best = max((row for row in read_curve(folder / "metrics.csv") if row[column]), key=lambda row: float(row[column]))
     print(f"Best {name} in validation: {float(best[column]):.2f} % at step {best['step']}. All is in {folder}.")
 
@@ -194,15 +201,17 @@ def test(settings: Settings, given: dict, asked: dict) -> None:
             size=size,
             weak=settings.weak,
             void_ignore=settings.void_ignore,
-            always_present=settings.fss,
+            task=settings.task,
+            own_size="own_size" in asked,
             device=device,
         )
     print(result.table())
-    name = f"test-{settings.way}way-{settings.shot}shot" + ("-fss" if settings.fss else "")
+    name = f"test-{settings.way}way-{settings.shot}shot" + ("-fs-s" if settings.task == "fs-s" else "")
     for path in result.save(settings.folder, name):
         print(path)
     if "vis" in asked:
-        print(save_pictures(model.to(device), bench, settings, episodes, size))
+        own_size = "own_size" in asked
+        print(save_pictures(model.to(device), bench, settings, episodes, size, own_size))
 
 
 def load(settings: Settings, given: dict, checkpoint: str | None):
@@ -221,7 +230,7 @@ def load(settings: Settings, given: dict, checkpoint: str | None):
     return load_model(path, **asked)
 
 
-def save_pictures(model, bench, settings: Settings, episodes: int, size: int) -> Path:
+def save_pictures(model, bench, settings: Settings, episodes: int, size: int, own_size: bool) -> Path:
     """Write a picture of each episode with its prediction into `<log folder>/vis`, named by the episode's index."""
     from tqdm.auto import tqdm
 
@@ -231,11 +240,11 @@ def save_pictures(model, bench, settings: Settings, episodes: int, size: int) ->
     with writing(folder, "make room or choose another folder"):
         folder.mkdir(parents=True, exist_ok=True)
         for index in tqdm(range(episodes), unit="picture"):
-            draw = bench.draw(index, settings.way, settings.shot, always_present=settings.fss)
-            episode = bench.read(draw, size, void_ignore=settings.void_ignore)
+            draw = bench.draw(index, settings.way, settings.shot, task=settings.task)
+            episode = bench.read(draw, size, void_ignore=settings.void_ignore, own_size=own_size)
             masks = None if settings.weak else episode.masks[None].to(device)
             query, supports = episode.query[None].to(device), episode.supports[None].to(device)
-            (presence,), (segmentation,) = model.predict(query, supports, masks, [episode.size])
+            (presence,), (segmentation,) = model.predict(query, supports, masks, [episode.size], settings.task)
             show(episode, (presence.cpu(), segmentation.cpu())).savefig(folder / f"{index:04d}.png")
     return folder
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from .errors import InputError, shown
 from .learners import LEARNERS, Learner, build_model
 from .learners.backbones import LitePyramid
-from .run.evaluation import Result
+from .run.evaluation import METRICS, Result
 from .tiny import ensure_tiny
 
 TITLES = {"panet": "PANet", "pfenet": "PFENet", "hsnet": "HSNet", "asnet": "ASNet", "asnethm": "HM"}
@@ -154,37 +154,24 @@ def wait_for(device: torch.device | str) -> None:
 
 
 def compare_results(first: Result, second: Result, resamples: int = 1000) -> dict[str, tuple[float, float, float]]:
-    """How far the first result is ahead of the second, in points: {"ER" and "mIoU": (difference, low, high)}.
+    """How far the first result is ahead of the second, in points: {"ER", "mIoU": (difference, low, high)}.
 
     low and high enclose 95 % of the differences when the episodes are drawn again with replacement, the same for both
     (the paired bootstrap of chapter 12). Raises `InputError` for results over different episodes.
     """
-    same = ("benchmark", "fold", "way", "shot", "episodes", "void", "always_present")
+    same = ("benchmark", "fold", "way", "shot", "episodes", "void", "task", "compared_at")
     for name in same:
         if first.settings[name] != second.settings[name]:
             raise InputError(
                 f"The results are over other episodes ({name} is {shown(first.settings[name])} and "
                 f"{shown(second.settings[name])}); evaluate both learners on the same ones."
             )
-    episodes = len(first.exact)
+    episodes = len(first.counts)
     times = np.random.default_rng(0).multinomial(episodes, [1 / episodes] * episodes, size=resamples)
-    as_they_are = np.ones((1, episodes), int)
+    as_they_are = first.resample(np.ones((1, episodes), int)), second.resample(np.ones((1, episodes), int))
+    resampled = first.resample(times), second.resample(times)
     differences = {}
-    for metric, score in (("ER", resampled_er), ("mIoU", resampled_miou)):
-        (value,) = score(first, as_they_are) - score(second, as_they_are)
-        low, high = np.percentile(score(first, times) - score(second, times), [2.5, 97.5])
-        differences[metric] = (float(value), float(low), float(high))
+    for metric in resampled[0]:
+        ((value,), values) = (one[metric] - other[metric] for one, other in (as_they_are, resampled))
+        differences[METRICS[metric]] = (float(value), *np.percentile(values, [2.5, 97.5]).tolist())
     return differences
-
-
-def resampled_er(result: Result, times: np.ndarray) -> np.ndarray:
-    """ER in % where episode e counts `times[r, e]` times: (resamples, episodes) to (resamples,)."""
-    return 100 * (times @ np.array(result.exact)) / times.sum(axis=1)
-
-
-def resampled_miou(result: Result, times: np.ndarray) -> np.ndarray:
-    """mIoU in %, as `resampled_er`."""
-    ids = list(result.iou_per_class)
-    pixels = np.array([[episode.get(c, (0, 0)) for c in ids] for episode in result.counts])  # episodes, classes, 2
-    summed = np.tensordot(times, pixels, 1)
-    return (100 * summed[..., 0] / np.maximum(summed[..., 1], 1)).mean(axis=1)

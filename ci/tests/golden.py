@@ -143,9 +143,9 @@ def check(case: Case, tolerance: float = 1e-4) -> None:
     assert (segmentation.numpy() == expected["pred_seg"][0]).mean() >= 0.999
 
 
-def published_shapes(method: str) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the tensors in a published ResNet-50 checkpoint."""
-    path = FOLDER / f"{method}-resnet50.state_dict.txt"
+def published_shapes(method: str, backbone: str = "resnet50") -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the tensors in a published checkpoint."""
+    path = FOLDER / f"{method}-{backbone}.state_dict.txt"
     if not path.exists():
         pytest.skip(f"{path} is absent")
     rows = (line.split() for line in path.read_text().splitlines() if line.strip())

@@ -210,8 +210,9 @@ wrong("training seed", "seed", lambda a: TrainEpisodes(a.bench, 1, 1, seed=-1))
 # Building and loading learners
 for method in ("resnet", "", None, 3, ["asnet"]):
     wrong(f"method {method!r}", "method", lambda a, m=method: ifsl.build_model(m, "efficientnet_lite0"))
-for backbone in ("vgg16", "", None, 50):
+for backbone in ("vgg19", "", None, 50):
     wrong(f"backbone {backbone!r}", "backbone", lambda a, b=backbone: ifsl.build_model("asnet", b))
+wrong("pfenet vgg16", "vgg16", lambda a: ifsl.build_model("pfenet", "vgg16"))
 wrong("pfenet resnet101", "resnet101", lambda a: ifsl.build_model("pfenet", "resnet101"))
 wrong("width of asnet", "width", lambda a: ifsl.build_model("asnet", "efficientnet_lite0", width=3))
 wrong(
@@ -339,7 +340,7 @@ wrong("own paths", "query_path", lambda a: ifsl.predict_folder(a.asnet, a.home /
 for name, values in {
     "method": ("resnet", None, 5),
     "benchmark": ("imagenet", None),
-    "backbone": ("vgg16", None),
+    "backbone": ("vgg19", None),
     "fold": (4, -1, "0", 2.0, True, None),
     "way": (0, 1.5, "1", None, 2**40),
     "shot": (0, -3),
@@ -354,7 +355,7 @@ for name, values in {
     "workers": (-1, "two"),
     "seed": (-1, None),
     "weak": ("false", 1, None),
-    "fss": ("no",),
+    "task": ("fss", None, True),
     "width": (0, 64),
     "published_prior": (True, 1, "yes", None),
 }.items():

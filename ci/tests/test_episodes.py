@@ -79,12 +79,6 @@ def test_half_of_the_one_way_queries_show_no_target(bench):
     assert 0.4 < np.mean(own) < 0.6
 
 
-def test_always_present(bench):
-    for index in range(40):
-        drawn = bench.draw(index, 2, 1, always_present=True)
-        assert bench.entries[index % len(bench.entries)][1] in drawn.classes
-
-
 def test_training_visits_every_entry_once_an_epoch(tiny_root):
     bench = ifsl.Benchmark("pascal", tiny_root, split="trn")
     data = TrainEpisodes(bench, size=64)

@@ -118,12 +118,6 @@ def test_void_ignore_changes_the_figure_and_says_so(bench):
     assert kept.miou != left.miou and "left out" in left.table()
 
 
-def test_conventional_segmentation_shows_fb_iou(bench):
-    result = evaluate(Threshold(), bench, 1, 1, 8, always_present=True, progress=False)
-    assert all(any(union for c, (_, union) in e.items() if c) for e in result.counts)
-    assert "FB-IoU" in result.table() and 0 < result.fb_iou < 100
-
-
 @pytest.mark.parametrize("options", [dict(episodes=0), dict(batch=0), dict(way=6), dict(shot=500), dict(workers=-1)])
 def test_impossible_options(bench, options):
     with pytest.raises(InputError):

@@ -28,7 +28,7 @@ PUBLISHED = (
 )
 OURS = (
     *("--devices", "--nodes", "--precision", "--workers", "--steps", "--size", "--void-ignore", "--episodes", "--seed"),
-    *("--fss", "--checkpoint", "--cache-features", "--decay", "--width", "--published-prior"),
+    *("--task", "--own-size", "--checkpoint", "--cache-features", "--decay", "--width", "--published-prior"),
 )
 FAST = ("--backbone", "efficientnet_lite0", "--size", "64", "--bsz", "2", "--workers", "0", "--nowandb")
 FAST += ("--devices", "cpu")
@@ -82,7 +82,7 @@ def test_the_defaults_are_the_published_ones_and_those_that_help_names():
         (["--method", "resnet"], "--method"),
         (["--fold", "4"], "--fold"),
         (["--fold", "one"], "--fold"),
-        (["--backbone", "vgg16"], "--backbone"),
+        (["--backbone", "vgg19"], "--backbone"),
         (["--benchmark", "fss1000"], "--benchmark"),
         (["--wey", "2"], "--wey"),
         (["--way", "0"], "way is 0"),
@@ -209,8 +209,39 @@ def test_train_then_test_with_pictures(data, tmp_path, capsys):
     assert [p.name for p in sorted((folder / "vis").iterdir())] == ["0000.png", "0001.png", "0002.png"]
     assert Image.open(folder / "vis" / "0000.png").width > 300
 
-    assert main([*given, "--eval", "--episodes", "3", "--checkpoint", str(folder / "last.ckpt"), "--fss"]) == 0
-    assert "FB-IoU" in capsys.readouterr().out
+
+def test_fs_s_from_the_command_line(data, capsys):
+    given = [*PFENET, *data, "--task", "fs-s", "--val-episodes", "3"]
+    assert main([*given, "--steps", "2", "--val-every", "1"]) == 0
+    assert "Best mIoU in validation" in capsys.readouterr().out
+    folder = Path("logs/pascal/fold0/efficientnet_lite0/pfenet-fs-s")
+    (_, row) = csv.DictReader((folder / "metrics.csv").open())
+    assert list(row) == ["step", "loss", "val_miou", "val_fb_iou"]
+    assert main([*given, "--steps", "3", "--val-every", "1", "--resume"]) == 0
+    assert len(list(csv.DictReader((folder / "metrics.csv").open()))) == 3
+    assert main([*PFENET, *data, "--logpath", "pfenet-fs-s", "--steps", "4", "--resume"]) == 2
+    assert "task is fs-cs, but" in capsys.readouterr().err
+
+    checkpoint = ["--checkpoint", str(folder / "last.ckpt")]
+    assert main([*given, *checkpoint, "--eval", "--episodes", "3", "--vis"]) == 0
+    said = capsys.readouterr().out
+    assert "FB-IoU" in said and "64 x 64" in said and "ER " not in said
+    result = json.loads((folder / "test-1way-1shot-fs-s.json").read_text())
+    row = list(csv.DictReader((folder / "metrics.csv").open()))[-1]
+    assert result["miou"] == pytest.approx(float(row["val_miou"]), abs=1e-3)
+    assert result["fb_iou"] == pytest.approx(float(row["val_fb_iou"]), abs=1e-3)
+    assert len(list((folder / "vis").iterdir())) == 3
+    assert main([*given, *checkpoint, "--eval", "--episodes", "3", "--shot", "5", "--own-size"]) == 0
+    assert "own size" in capsys.readouterr().out
+    for options, word in (
+        (["--way", "2"], "one class in each episode"),
+        (["--weak"], "needs the masks"),
+        (["--own-size"], "add --eval"),
+    ):
+        assert main([*given, *options]) == 2
+        assert word in capsys.readouterr().err
+    assert main([*PFENET, *data, *checkpoint, "--eval", "--own-size"]) == 2
+    assert "own_size" in capsys.readouterr().err
 
 
 def test_the_published_prior_reaches_the_learner(data, capsys, monkeypatch):

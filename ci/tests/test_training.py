@@ -145,7 +145,7 @@ def test_weak_hands_no_masks_to_the_learner(tiny_root):
 
 
 def test_several_ways_and_bf16(fast):
-    folder = train(fast(way=2, shot=2, precision="bf16", fss=True))
+    folder = train(fast(way=2, shot=2, precision="bf16"))
     assert float(read_curve(folder / "metrics.csv")[-1]["loss"]) > 0
 
 

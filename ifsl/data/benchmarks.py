@@ -1,7 +1,7 @@
 """Pascal-5i and COCO-20i: their images, and how episodes are drawn from the lists and read into tensors (chapter 02).
 
 A test episode is fixed by its index, so that every learner gets the same 1,000. Training draws in the same way from
-another random stream. Source: the published protocol of Kang & Cho, CVPR 2022.
+another random stream. Source: the published protocol of Kang & Cho, CVPR 2022, for both tasks, FS-CS and FS-S.
 
 Letters: N ways, K shots, S image side, H W size of a picture.
 """
@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import InputError, is_int, shown
+from ..tasks import check_task
 from .classes import CLASSES, COCO_NAMES, FOLDS, PASCAL_NAMES, SPLITS, fold_classes
 from .episodes import Draw, Episode
 from .files import read_text
@@ -82,9 +83,11 @@ class Benchmark:
 
     # Episodes ---------------------------------------------------------------------------------------------------------
 
-    def episode(self, index: int, way: int, shot: int, size: int = 400) -> Episode:
+    def episode(
+        self, index: int, way: int = 1, shot: int = 1, size: int = 400, task: str = "fs-cs", own_size: bool = False
+    ) -> Episode:
         """Test episode `index` as tensors; see `draw` and `read`."""
-        return self.read(self.draw(index, way, shot), size)
+        return self.read(self.draw(index, way, shot, task=task), size, own_size=own_size)
 
     def draw(
         self,
@@ -92,18 +95,19 @@ class Benchmark:
         way: int = 1,
         shot: int = 1,
         stream: np.random.RandomState | None = None,
-        always_present: bool = False,
+        task: str = "fs-cs",
     ) -> Draw:
         """Draw episode `index`, with `way` classes of `shot` supports each, by name.
 
         stream: the random numbers to draw with. By default NumPy's legacy stream seeded with `index`, which gives the
-        published test episodes. always_present: conventional few-shot segmentation, where the query's class is always
-        among the ways (they are drawn again until it is). Raises `InputError` for an impossible way, shot or index.
+        published test episodes. task: "fs-cs", or "fs-s", where the one class is always the query's, and a support may
+        come twice, as published. Raises `InputError` for an impossible way, shot, index or task.
         """
         ids = self.class_ids
         if not is_int(index) or not 0 <= index < 2**32:
             raise InputError(f"index is {shown(index)}; give a whole number from 0.")
-        if len(ids) < 2:  # only lists derived from few images have so few
+        check_task(task)
+        if len(ids) < 2 and task == "fs-cs":  # only lists derived from few images have so few
             raise InputError(
                 f"{self.lists} has images of one class of fold {self.fold}; derive lists from more images."
             )
@@ -111,6 +115,7 @@ class Benchmark:
             raise InputError(f"way is {shown(way)}; this fold has {len(ids)} classes, give 1…{len(ids)}.")
         if not is_int(shot) or shot < 1:
             raise InputError(f"shot is {shown(shot)}; give a whole number from 1.")
+        check_task(task, way)
         stream = np.random.RandomState(index) if stream is None else stream
 
         # Step 1: the query, and the class it is listed under.
@@ -122,20 +127,26 @@ class Benchmark:
 
         # Step 2: the ways. The query's class has probability 1/2 and the others share the rest, so at N = 1 about half
         # of the queries do not show the class.
-        p = [0.5 if c == query_class else 0.5 / (len(ids) - 1) for c in ids]
-        classes = stream.choice(ids, way, p=p, replace=False).tolist()
-        while always_present and query_class not in classes:
+        if task == "fs-s":
+            classes = [query_class]
+        else:
+            p = [0.5 if c == query_class else 0.5 / (len(ids) - 1) for c in ids]
             classes = stream.choice(ids, way, p=p, replace=False).tolist()
 
         # Step 3: the supports of each way.
-        support = [self.draw_supports(stream, c, query, shot) for c in classes]
-        return Draw(int(index), query, support, classes)
+        support = [self.draw_supports(stream, c, query, shot, repeated=task == "fs-s") for c in classes]
+        return Draw(int(index), query, support, classes, task)
 
-    def draw_supports(self, stream: np.random.RandomState, class_id: int, query: str, shot: int) -> list[str]:
-        """Draw `shot` distinct images of a class, none of them the query; raises `InputError` if there are too few."""
+    def draw_supports(
+        self, stream: np.random.RandomState, class_id: int, query: str, shot: int, repeated: bool = False
+    ) -> list[str]:
+        """Draw `shot` images of a class, none of them the query; raises `InputError` if there are too few.
+
+        repeated: whether an image may be drawn again.
+        """
         images = self._listed_images(class_id)
         enough = len(set(images) - {query})
-        if enough < shot:
+        if enough < (1 if repeated else shot):
             raise InputError(
                 f"Class {class_id} ({self.class_names[class_id]}) has {enough} images besides the query {query}, too "
                 f"few for {shot} shots; lower shot to {max(enough, 1)} or add images to {self.lists / self.split}."
@@ -143,25 +154,37 @@ class Benchmark:
         support: list[str] = []
         while len(support) < shot:
             image = _choose(stream, images)
-            if image != query and image not in support:
+            if image != query and (repeated or image not in support):
                 support.append(image)
         return support
 
-    def read(self, draw: Draw, size: int = 400, training: bool = False, void_ignore: bool = False) -> Episode:
+    def read(
+        self,
+        draw: Draw,
+        size: int = 400,
+        training: bool = False,
+        void_ignore: bool = False,
+        own_size: bool = False,
+    ) -> Episode:
         """Read the images and masks of a drawn episode.
 
         size: the side S in pixels that images are resized to. training: resize the query's mask to S as well, and keep
         no picture. void_ignore: keep the void pixels of the query's mask as 255, so that losses and metrics leave them
         out; by default they count as background, as published. In a support mask, void is always background.
-        Raises `InputError` for files that are missing, broken or do not fit each other.
+        In FS-S a query is tested at S x S too, unless own_size asks for the size of its picture; and the void pixels of
+        Pascal are always left out of the metrics and never out of the loss. Raises `InputError` for files that are
+        missing, broken or do not fit each other.
         """
         check_size(size)
+        fss = draw.task == "fs-s"
         picture, class_mask = self.read_pair(draw.query)
         way_mask = np.zeros_like(class_mask)
         for n, c in enumerate(draw.classes, start=1):
             way_mask[class_mask == c] = n
-        if void_ignore:
+        if void_ignore or fss and self.name == "pascal" and not training:
             way_mask[class_mask == VOID] = VOID
+        if training or fss and not own_size:
+            way_mask, picture = resize_nearest(way_mask, size), picture.resize((size, size), Image.Resampling.BILINEAR)
         pairs = [
             self._read_support(image, c, size)
             for c, images in zip(draw.classes, draw.support, strict=True)
@@ -174,10 +197,10 @@ class Benchmark:
             query=to_tensor(picture, size),
             supports=torch.stack([image for image, _ in pairs]).unflatten(0, (way, shot)),
             masks=torch.stack([mask for _, mask in pairs]).unflatten(0, (way, shot)),
-            query_mask=torch.from_numpy(resize_nearest(way_mask, size) if training else way_mask),
+            query_mask=torch.from_numpy(way_mask),
             presence=torch.tensor([bool((class_mask == c).any()) for c in draw.classes]),
             classes=torch.tensor(draw.classes),
-            size=class_mask.shape,
+            size=way_mask.shape,
             picture=None if training else np.asarray(picture),
         )
 

@@ -30,21 +30,22 @@ class TestEpisodes(Dataset):
         episodes: int = TEST_EPISODES,
         size: int = 400,
         void_ignore: bool = False,
-        always_present: bool = False,
+        task: str = "fs-cs",
+        own_size: bool = False,
     ):
         if not is_int(episodes) or episodes < 1:
             raise InputError(f"episodes is {shown(episodes)}; give a whole number from 1.")
         check_size(size)
-        self.bench, self.size, self.void_ignore = bench, size, void_ignore
+        self.bench, self.size, self.void_ignore, self.own_size = bench, size, void_ignore, own_size
         # All names are drawn now, which is cheap, so that an impossible draw fails before a long run begins.
-        self.draws = [bench.draw(index, way, shot, always_present=always_present) for index in range(episodes)]
+        self.draws = [bench.draw(index, way, shot, task=task) for index in range(episodes)]
         bench.check_files(image for draw in self.draws for image in (draw.query, *sum(draw.support, [])))
 
     def __len__(self) -> int:
         return len(self.draws)
 
     def __getitem__(self, index: int) -> Episode:
-        return self.bench.read(self.draws[index], self.size, void_ignore=self.void_ignore)
+        return self.bench.read(self.draws[index], self.size, void_ignore=self.void_ignore, own_size=self.own_size)
 
 
 class TrainEpisodes(Dataset):
@@ -62,14 +63,14 @@ class TrainEpisodes(Dataset):
         size: int = 400,
         seed: int = 0,
         void_ignore: bool = False,
-        always_present: bool = False,
+        task: str = "fs-cs",
     ):
         check_size(size)
         if not is_int(seed) or not 0 <= seed < 2**32:
             raise InputError(f"seed is {shown(seed)}; give a whole number from 0.")
         self.bench, self.way, self.shot, self.size, self.seed = bench, way, shot, size, seed
-        self.void_ignore, self.always_present = void_ignore, always_present
-        bench.draw(0, way, shot)  # what cannot be drawn or read fails before a long run begins
+        self.void_ignore, self.task = void_ignore, task
+        bench.draw(0, way, shot, task=task)  # what cannot be drawn or read fails before a long run begins
         bench.check_files(image for image, _ in bench.entries)
 
     def __len__(self) -> int:
@@ -78,7 +79,7 @@ class TrainEpisodes(Dataset):
     def draw(self, epoch: int, position: int) -> Draw:
         """Draw one training episode by name; `position` counts through the entries (Pascal) or the draws (COCO)."""
         stream = np.random.RandomState([self.seed, epoch, position])
-        return self.bench.draw(position, self.way, self.shot, stream, self.always_present)
+        return self.bench.draw(position, self.way, self.shot, stream, self.task)
 
     def __getitem__(self, address: tuple[int, int]) -> Episode:
         return self.bench.read(self.draw(*address), self.size, training=True, void_ignore=self.void_ignore)

@@ -53,13 +53,20 @@ def plot_scores(rows: dict[str, Scores]) -> InlineFigure:
 
 
 def plot_curves(runs: dict[str, list[dict[str, str]]], best: int | None = None) -> InlineFigure:
-    """Loss, and ER and mIoU in validation, over the steps of training runs.
+    """Loss, and the two metrics in validation, over the steps of training runs.
 
     runs: {name: the rows of a metrics.csv, as `read_curve` returns them}; best: a step to mark, such as that of the
     best checkpoint.
     """
     fig, axes = make_chart(2.9, 1, 3)
-    columns = {"loss": "training loss", "val_er": "validation ER (%)", "val_miou": "validation mIoU (%)"}
+    labels = {
+        "loss": "training loss",
+        "val_er": "validation ER (%)",
+        "val_miou": "validation mIoU (%)",
+        "val_fb_iou": "validation FB-IoU (%)",
+    }
+    first = next(iter(runs.values()))[0]
+    columns = {name: label for name, label in labels.items() if name in first}
     for ax, (column, label) in zip(axes[0], columns.items(), strict=True):
         for i, rows in enumerate(runs.values()):
             points = np.array([(int(row["step"]), float(row[column])) for row in rows if row[column]]).reshape(-1, 2)

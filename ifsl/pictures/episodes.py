@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 
 from ..data.episodes import Episode
 from ..data.images import to_image
+from ..learners.maps import VOID
 from ..run.folders import Prediction
 from . import canvas
 from .canvas import GAP, GUTTER, LABEL, QUIET, SMALL_FONT, WIDTH, Frame, InlineFigure
@@ -113,13 +114,19 @@ def unbatch(prediction: tuple) -> tuple[list[bool], np.ndarray]:
 
 
 def judge(ep: Episode, presence: list[bool], mask: np.ndarray) -> dict[str, list[str]]:
-    """For each way, whether the query shows it, what was predicted, and how far the masks agree, as words."""
+    """For each way, whether the query shows it, what was predicted, and how far the masks agree, as words.
+
+    FS-S does not ask for presence: there, how far the masks agree is all.
+    """
     true, masks = ep.presence.tolist(), ep.query_mask.numpy()
+    mask = np.where(masks == VOID, VOID, mask)  # left out
+    found = {"IoU": [canvas.percent(canvas.compute_iou(mask == n, masks == n)) for n in range(1, len(true) + 1)]}
+    if ep.draw.task == "fs-s":
+        return found
     return {
         "in the query": [canvas.yes(t) for t in true],
         "predicted": [f"{canvas.yes(p)} {'✓' if p == t else '✗'}" for p, t in zip(presence, true, strict=True)],
-        "IoU": [canvas.percent(canvas.compute_iou(mask == n, masks == n)) for n in range(1, len(true) + 1)],
-    }
+    } | found
 
 
 def show_gallery(items: Sequence[tuple[str, Episode, tuple]]) -> InlineFigure:

@@ -1,6 +1,7 @@
 """What happens during training besides the steps: checkpoints, the learning curve, the progress bar (chapter 11)."""
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 
 import lightning
@@ -43,17 +44,15 @@ class Keeper(Callback):
 class Curve(Callback):
     """Writes metrics.csv: a row every `LOG_EVERY` steps and at each validation; loss is the mean since the last row."""
 
-    COLUMNS = ("step", "loss", "val_er", "val_miou")
-
-    def __init__(self, path: Path):
-        self.path, self.losses = path, []
+    def __init__(self, path: Path, metrics: Iterable[str] = ("val_er", "val_miou")):
+        self.path, self.metrics, self.losses = path, tuple(metrics), []
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Keep the rows of the run that is resumed, except those after its last checkpoint."""
         if trainer.is_global_zero:
             old = read_curve(self.path) if trainer.global_step else []
             rows = [row.values() for row in old if int(row["step"]) <= trainer.global_step]
-            write_whole(self.path, "".join(",".join(row) + "\n" for row in [self.COLUMNS, *rows]))
+            write_whole(self.path, "".join(",".join(row) + "\n" for row in [("step", "loss", *self.metrics), *rows]))
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs, *_) -> None:
         self.losses.append(outputs["loss"].detach())
@@ -61,14 +60,14 @@ class Curve(Callback):
             self.write_row(trainer)
 
     def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        self.write_row(trainer, *(f"{trainer.callback_metrics[name].item():.4f}" for name in self.COLUMNS[2:]))
+        self.write_row(trainer, *(f"{trainer.callback_metrics[name].item():.4f}" for name in self.metrics))
 
-    def write_row(self, trainer: lightning.Trainer, er: str = "", miou: str = "") -> None:
+    def write_row(self, trainer: lightning.Trainer, first: str = "", second: str = "") -> None:
         loss = trainer.strategy.reduce(torch.stack(self.losses).mean()).item()  # mean over the processes
         self.losses.clear()
         if trainer.is_global_zero:
             with open(self.path, "a", encoding="utf-8") as file:
-                file.write(f"{trainer.global_step},{loss:.6f},{er},{miou}\n")
+                file.write(f"{trainer.global_step},{loss:.6f},{first},{second}\n")
 
 
 def validation_follows(trainer: lightning.Trainer) -> bool:
@@ -85,7 +84,13 @@ def read_curve(path: Path) -> list[dict[str, str]]:
 
 
 class Progress(Callback):
-    """A bar over the steps with the loss and the metrics of the last validation, and a second bar while validating."""
+    """A bar over the steps with the loss and the metrics of the last validation, and a second bar while validating.
+
+    metrics: {logged name: its label}.
+    """
+
+    def __init__(self, metrics: dict[str, str]):
+        self.metrics = metrics
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         silent = not trainer.is_global_zero
@@ -107,7 +112,7 @@ class Progress(Callback):
 
     def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         self.inner.close()
-        for name, label in (("val_er", "ER"), ("val_miou", "mIoU")):
+        for name, label in self.metrics.items():
             self.shown[label] = f"{trainer.callback_metrics[name].item():.1f}"
         self.bar.set_postfix(self.shown)
 

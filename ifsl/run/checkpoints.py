@@ -129,7 +129,7 @@ def choose_method(methods: tuple[str, ...], asked: str | None, settings: dict, p
         return asked
     if len(methods) == 1:
         return methods[0]
-    for name in (said, path.resolve().parent.name.removesuffix("-weak")):
+    for name in (said, path.resolve().parent.name.removesuffix("-weak").removesuffix("-fs-s")):
         if name in methods:
             return name
     raise InputError(f"{path} may be {' or '.join(methods)}, whose tensors look the same; give the method.")

@@ -23,21 +23,26 @@ from ..data.files import write_whole
 from ..data.loading import TEST_EPISODES, TestEpisodes, loader
 from ..errors import InputError, shown, writing
 from ..learners.learner import Learner, check_episode
-from ..learners.maps import segment
+from ..learners.maps import predict
+from ..tasks import check_task
 from .metrics import ExactRatio, MeanIoU
+
+METRICS = {"er": "ER", "miou": "mIoU", "fb_iou": "FB-IoU"}
+"""Field of a `Result`: what the metric is called."""
 
 
 @dataclass
 class Result:
     """The result of an evaluation; metrics are in %.
 
-    er: 0/1 exact ratio; miou: mean IoU over the split's classes; fb_iou: mean of foreground and background IoU;
-    iou_per_class: {class id: IoU}; class_names: {class id: name}; exact: for each episode, whether all its presences
-    were predicted correctly; counts: for each episode, {class id: (intersection, union)} in pixels, the background
-    under 0; settings: what was evaluated, on what; seconds: how long it took; versions: of Python and PyTorch.
+    er: 0/1 exact ratio, None in FS-S, which does not ask for presence; miou: mean IoU over the split's classes; fb_iou:
+    mean of foreground and background IoU; iou_per_class: {class id: IoU}; class_names: {class id: name}; exact: for
+    each episode, whether all its presences were predicted correctly, empty in FS-S; counts: for each episode, {class
+    id: (intersection, union)} in pixels, the background under 0; settings: what was evaluated, on what; seconds: how
+    long it took; versions: of Python and PyTorch.
     """
 
-    er: float
+    er: float | None
     miou: float
     fb_iou: float
     iou_per_class: dict[int, float]
@@ -49,20 +54,32 @@ class Result:
     versions: dict
 
     def intervals(self, resamples: int = 1000, level: float = 95) -> dict[str, tuple[float, float]]:
-        """{"er": (low, high), "miou": (low, high)} in %: a bootstrap over the episodes, the same in every call.
+        """{"er": (low, high), "miou": (low, high)} in %, in FS-S "miou" and "fb_iou": a bootstrap over the episodes.
 
-        Each resample takes as many episodes as there are, with replacement; the interval has the middle `level` %.
+        Each resample takes as many episodes as there are, with replacement; the interval has the middle `level` %. It
+        is the same in every call.
         """
-        times = np.random.default_rng(0).multinomial(
-            len(self.exact), [1 / len(self.exact)] * len(self.exact), resamples
-        )
-        ids = list(self.iou_per_class)
-        both = np.array([[episode.get(c, (0, 0)) for c in ids] for episode in self.counts])  # episodes x classes x 2
-        summed = np.tensordot(times, both, 1)  # resamples x classes x 2
-        miou = (100 * summed[..., 0] / np.maximum(summed[..., 1], 1)).mean(axis=1)
-        er = 100 * (times @ np.array(self.exact)) / len(self.exact)
+        episodes = len(self.counts)
+        times = np.random.default_rng(0).multinomial(episodes, [1 / episodes] * episodes, resamples)
         ends = [(100 - level) / 2, (100 + level) / 2]
-        return {"er": tuple(np.percentile(er, ends).tolist()), "miou": tuple(np.percentile(miou, ends).tolist())}
+        return {name: tuple(np.percentile(values, ends).tolist()) for name, values in self.resample(times).items()}
+
+    def resample(self, times: np.ndarray) -> dict[str, np.ndarray]:
+        """The two metrics in % where episode e counts `times[r, e]` times: (resamples, episodes) to (resamples,) each.
+
+        They are "er" and "miou", in FS-S "miou" and "fb_iou".
+        """
+        ids = list(self.iou_per_class)
+        pixels = np.array([[counts.get(c, (0, 0)) for c in [0, *ids]] for counts in self.counts])  # episodes, ids, 2
+        inside, union = np.moveaxis(np.tensordot(times, pixels, 1), -1, 0)  # resamples, ids
+        miou = (100 * inside[:, 1:] / np.maximum(union[:, 1:], 1)).mean(axis=1)
+        if self.settings["task"] == "fs-s":
+            fore, back = (
+                inside[:, 1:].sum(axis=1) / union[:, 1:].sum(axis=1).clip(1),
+                inside[:, 0] / union[:, 0].clip(1),
+            )
+            return {"miou": miou, "fb_iou": 50 * (fore + back)}
+        return {"er": 100 * (times @ np.array(self.exact)) / times.sum(axis=1), "miou": miou}
 
     def table(self) -> str:
         """The metrics as lines of text, with a line on how void pixels were counted."""
@@ -71,15 +88,15 @@ class Result:
         title = "{method} · {benchmark} fold {fold} · {way}-way {shot}-shot · {episodes} episodes".format(
             **self.settings
         )
-        lines = [title, f"{'void pixels':<{width}}  {self.settings['void']}"]
+        lines = [title]
+        if self.settings["task"] == "fs-s":
+            lines += [f"{'task':<{width}}  FS-S, masks compared at {self.settings['compared_at']}"]
+        lines += [f"{'void pixels':<{width}}  {self.settings['void']}"]
         if self.settings["lists"] != "as given":
             lines.append(f"{'lists':<{width}}  {self.settings['lists']}")
-        for name, value, (low, high) in zip(
-            ("ER", "mIoU"), (self.er, self.miou), self.intervals().values(), strict=True
-        ):
+        for metric, (low, high) in self.intervals().items():
+            name, value = METRICS[metric], getattr(self, metric)
             lines.append(f"{name:<{width}}  {value:6.2f} %  (95 % of resampled episode sets: {low:.1f} to {high:.1f})")
-        if self.settings["always_present"]:
-            lines.append(f"{'FB-IoU':<{width}}  {self.fb_iou:6.2f} %")
         lines.append("IoU per class")
         lines += [f"{name:<{width}}  {self.iou_per_class[c]:6.2f} %" for c, name in names.items()]
         return "\n".join(lines)
@@ -90,12 +107,8 @@ class Result:
         Each file is replaced whole or not at all. Raises `InputError` if they cannot be written.
         """
         paths = [Path(folder) / f"{name}.json", Path(folder) / f"{name}.csv"]
-        rows = [
-            ("figure", "class", "percent"),
-            ("ER", "", self.er),
-            ("mIoU", "", self.miou),
-            ("FB-IoU", "", self.fb_iou),
-        ]
+        rows = [("figure", "class", "percent")]
+        rows += [(label, "", getattr(self, name)) for name, label in METRICS.items() if getattr(self, name) is not None]
         rows += [("IoU", self.class_names[c], iou) for c, iou in self.iou_per_class.items()]
         table = StringIO(newline="")
         csv.writer(table).writerows(rows)
@@ -132,7 +145,8 @@ def evaluate(
     size: int | None = None,
     weak: bool = False,
     void_ignore: bool = False,
-    always_present: bool = False,
+    task: str = "fs-cs",
+    own_size: bool = False,
     device: str | torch.device | None = None,
     progress: bool = True,
 ) -> Result:
@@ -140,8 +154,9 @@ def evaluate(
 
     batch: episodes at a time; workers: processes that read ahead; size: image side in pixels, by default the model's
     own; weak: give no masks to the learner; void_ignore: leave void pixels out of mIoU instead of counting them as
-    background (as published); always_present: conventional few-shot segmentation, the query's class is always among the
-    ways; device: where to run, by default a GPU if there is one; progress: show a bar with the metrics so far.
+    background (as published); task: "fs-cs", or "fs-s", conventional few-shot segmentation (one way, no ER, void pixels
+    of Pascal always left out, masks compared at `size`); own_size: in FS-S, compare masks at each query's own size;
+    device: where to run, by default a GPU if there is one; progress: show a bar with the metrics so far.
 
     The result does not depend on batch, workers or progress. Raises `InputError` for what cannot be drawn or read.
     """
@@ -156,23 +171,26 @@ def evaluate(
     size = model.image_size if size is None else size
     if weak and model.needs_masks:
         raise InputError(model.needs_masks)
+    check_task(task, way, weak, void_ignore, own_size)
     bench.check_layout()
-    data = TestEpisodes(bench, way, shot, episodes, size, void_ignore, always_present)
+    data = TestEpisodes(bench, way, shot, episodes, size, void_ignore, task, own_size)
     er, miou = ExactRatio(way).to(device), MeanIoU(bench.class_ids).to(device)
     exact, totals = [], [torch.stack([miou.intersection, miou.union])]  # after each episode: 2, classes
     training, home = model.training, next(model.parameters()).device
     model.to(device).eval()
     bar = tqdm(total=episodes, unit="episode", desc=f"{way}-way {shot}-shot", disable=not progress)
     try:
-        for found in predictions(model, loader(data, batch, workers), device, weak):
-            true_presence = found["presence"].to(device)
-            er.update(found["found_presence"], true_presence)
-            exact.append((found["found_presence"] == true_presence).all(dim=1))
+        for found in predictions(model, loader(data, batch, workers), device, weak, task):
+            if task == "fs-cs":
+                true_presence = found["presence"].to(device)
+                er.update(found["found_presence"], true_presence)
+                exact += (found["found_presence"] == true_presence).all(dim=1).tolist()
             for guess, truth, ways in zip(found["found_masks"], found["query_masks"], found["classes"], strict=True):
                 miou.update([guess], [truth.to(device)], ways[None])
                 totals.append(torch.stack([miou.intersection, miou.union]))
-            bar.update(len(true_presence))
-            bar.set_postfix(ER=f"{er.compute().item():.1f}", mIoU=f"{miou.compute().item():.1f}")
+            bar.update(len(found["classes"]))
+            shown_er = {"ER": f"{er.compute().item():.1f}"} if task == "fs-cs" else {}
+            bar.set_postfix(shown_er | {"mIoU": f"{miou.compute().item():.1f}"})
     finally:
         bar.close()
         model.to(home).train(training)
@@ -182,12 +200,12 @@ def evaluate(
         for drawn, (intersection, union) in zip(data.draws, counted, strict=True)
     ]
     return Result(
-        er=er.compute().item(),
+        er=er.compute().item() if task == "fs-cs" else None,
         miou=miou.compute().item(),
         fb_iou=miou.foreground_background(),
         iou_per_class=miou.iou_per_class(),
         class_names=bench.class_names,
-        exact=torch.cat(exact).tolist(),
+        exact=exact,
         counts=counts,
         settings={
             "method": model.method,
@@ -201,8 +219,9 @@ def evaluate(
             "episodes": episodes,
             "size": size,
             "supervision": "weak" if weak else "strong",
-            "void": "left out" if void_ignore else "background, as published",
-            "always_present": always_present,
+            "void": describe_void(bench.name, task, void_ignore),
+            "task": task,
+            "compared_at": "own size" if task == "fs-cs" or own_size else f"{size} x {size}",
             "device": str(device),
         },
         seconds=round(time.perf_counter() - started, 2),
@@ -212,11 +231,11 @@ def evaluate(
 
 @torch.inference_mode()
 def predictions(
-    model: Learner, batches: Iterable[dict], device: torch.device, weak: bool = False
+    model: Learner, batches: Iterable[dict], device: torch.device, weak: bool = False, task: str = "fs-cs"
 ) -> Iterator[dict[str, object]]:
     """Each batch of a `loader`, with what the model predicts for it.
 
-    Adds found_presence (B, N) bool and found_masks, a list of B (H, W) uint8 at the queries' own sizes. The values of
+    Adds found_presence (B, N) bool and found_masks, a list of B (H, W) uint8 of the query masks' sizes. The values of
     the first batch are checked: raises `InputError` for an episode that does not fit the learner.
     """
     for number, batch in enumerate(batches):
@@ -224,5 +243,13 @@ def predictions(
         masks = None if weak else batch["masks"].to(device)
         if number == 0:
             check_episode(model, query, supports, masks)
-        found = model.maps(query, supports, masks)
-        yield batch | {"found_presence": found.presence, "found_masks": segment(found.stacked, batch["sizes"])}
+        presence, segmentations = predict(model.maps(query, supports, masks), batch["sizes"], task)
+        yield batch | {"found_presence": presence, "found_masks": segmentations}
+
+
+def describe_void(benchmark: str, task: str, void_ignore: bool) -> str:
+    """What becomes of void pixels in the metrics."""
+    published = task == "fs-s" and benchmark == "pascal"
+    if void_ignore or published:
+        return "left out, as published" if published else "left out"
+    return "background, as published"

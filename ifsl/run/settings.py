@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 
 from ..errors import InputError, is_int, shown
 from ..learners import BACKBONE_NAMES, LEARNERS, learner_class
+from ..tasks import check_task
 
 BENCHMARKS = ("pascal", "coco")
 
@@ -21,7 +22,7 @@ OPTIONS = ("width", "published_prior")
 
 FIXED = (
     *("method", "benchmark", "fold", "backbone", "pretrained", *OPTIONS, "size", "way", "shot", "seed", "lr", "decay"),
-    *("weak", "fss", "void_ignore", "val_episodes"),
+    *("weak", "task", "void_ignore", "val_episodes"),
 )
 """Settings that a resumed run shares with the run that it goes on from, besides the number of episodes in a step."""
 
@@ -35,8 +36,8 @@ class Settings:
     way: N, in training and validation; shot: K, in validation (training always has K = 1, as published).
     bsz: episodes in a batch of each process; lr: learning rate, None for the method's own; decay: lower it to 0 along a
     cosine; niter: epochs; steps: optimiser steps instead of epochs.
-    weak: learn from class tags; fss: conventional few-shot segmentation, the query's class is always among the ways;
-    void_ignore: leave void pixels out of loss and mIoU instead of counting them as background, as published.
+    weak: learn from class tags; task: fs-cs, or fs-s, where the query always shows the one class; void_ignore: leave
+    void pixels out of loss and mIoU instead of counting them as background, as published.
     size: image side in pixels, None for the backbone's own; pretrained: begin with the backbone's ImageNet weights.
     width: channels of PFENet, None for its own; published_prior: compute PFENet's prior for several ways with the fault
     of the published code.
@@ -48,6 +49,7 @@ class Settings:
     """
 
     method: str = "asnet"
+    task: str = "fs-cs"
     benchmark: str = "pascal"
     datapath: str = "data/tiny"
     lists: str | None = None
@@ -62,7 +64,6 @@ class Settings:
     niter: int = 2000
     steps: int | None = None
     weak: bool = False
-    fss: bool = False
     void_ignore: bool = False
     size: int | None = None
     width: int | None = None
@@ -83,6 +84,7 @@ class Settings:
         for name, allowed in names.items():
             if getattr(self, name) not in tuple(allowed):
                 raise InputError(f"{name} is {shown(getattr(self, name))}; choose one of {', '.join(allowed)}.")
+        check_task(self.task)
         for name, kind in type(self).__annotations__.items():
             value = getattr(self, name)
             if kind is bool and not isinstance(value, bool):
@@ -101,6 +103,7 @@ class Settings:
         parts = PurePath(self.logpath or "").parts
         if self.logpath is not None and (not parts or ".." in parts or PurePath(self.logpath).is_absolute()):
             raise InputError(f"logpath is {shown(self.logpath)}; give a name for the folder inside logs, such as demo.")
+        check_task(self.task, self.way, self.weak, self.void_ignore)
         for name in self.options:
             if name not in learner_class(self.method).options:
                 owners = [method for method in LEARNERS if name in learner_class(method).options]
@@ -116,8 +119,21 @@ class Settings:
     @property
     def folder(self) -> Path:
         """Where the run's checkpoints, curves and pictures go: `logs/<benchmark>/fold<F>/<backbone>/<logpath>`."""
-        logpath = self.logpath or self.method + ("-weak" if self.weak else "")
+        kind = "-weak" if self.weak else "-fs-s" if self.task == "fs-s" else ""
+        logpath = self.logpath or self.method + kind
         return Path("logs") / self.benchmark / f"fold{self.fold}" / self.backbone / logpath
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        """The two metrics of a validation: {column of metrics.csv: name}."""
+        if self.task == "fs-s":
+            return {"val_miou": "mIoU", "val_fb_iou": "FB-IoU"}
+        return {"val_er": "ER", "val_miou": "mIoU"}
+
+    @property
+    def monitor(self) -> str:
+        """The metric whose highest value marks the best checkpoint, as published."""
+        return "val_er" if self.weak else "val_miou"
 
     @property
     def options(self) -> dict[str, int | bool]:

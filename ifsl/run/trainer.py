@@ -45,9 +45,9 @@ def build_trainer(settings: Settings, hardware: Hardware, episodes: int, unused:
             check_val_every_n_epoch=None,
             num_sanity_val_steps=0,
             callbacks=[
-                Progress(),
-                Curve(settings.folder / "metrics.csv"),
-                Keeper(settings.folder, "val_er" if settings.weak else "val_miou"),
+                Progress(settings.metrics),
+                Curve(settings.folder / "metrics.csv", settings.metrics),
+                Keeper(settings.folder, settings.monitor),
                 Interruption(),
             ],
             logger=build_loggers(settings),

@@ -26,7 +26,7 @@ from ..data.loading import EpochSampler, TestEpisodes, TrainEpisodes, collate, l
 from ..errors import InputError
 from ..learners import build_model
 from ..learners.learner import Learner, check_episode
-from ..learners.maps import Maps, segment, strong_loss, weak_loss
+from ..learners.maps import Maps, fss_loss, predict, strong_loss, weak_loss
 from .checkpoints import trained_state
 from .devices import find_hardware
 from .feature_cache import FeatureCache
@@ -39,11 +39,11 @@ from .trainer import build_trainer, interrupts, log_errors, quiet
 def train(settings: Settings, resume: bool = False) -> Path:
     """Train as `settings` say, and return the log folder.
 
-    The folder then holds best_model.ckpt, the best by validation mIoU (weak: ER), last.ckpt, metrics.csv (step, loss,
-    val_er, val_miou), settings.json and TensorBoard's files. resume: go on from last.ckpt; the result is the one that
-    an undisturbed run would have given. If a resumed run finds a better model, it writes best_model-v1.ckpt, then -v2
-    …: the highest version is the best. Raises `InputError` for what cannot be read, drawn or written, and
-    `KeyboardInterrupt` when it was interrupted; the last checkpoint is whole then.
+    The folder then holds best_model.ckpt, the best by validation mIoU (weak: ER), last.ckpt, metrics.csv (step, loss
+    and two metrics, see `Settings.metrics`), settings.json and TensorBoard's files. resume: go on from last.ckpt; the
+    result is the one that an undisturbed run would have given. If a resumed run finds a better model, it writes
+    best_model-v1.ckpt, then -v2 …: the highest version is the best. Raises `InputError` for what cannot be read, drawn
+    or written, and `KeyboardInterrupt` when it was interrupted; the last checkpoint is whole then.
     """
     folder, last = settings.folder, settings.folder / "last.ckpt"
     if first_process():
@@ -81,11 +81,7 @@ class Training(lightning.LightningModule):
     def __init__(self, learner: Learner, settings: Settings, trn: Benchmark, val: Benchmark):
         super().__init__()
         self.learner, self.settings = learner, settings
-        drawing = {
-            "size": learner.image_size,
-            "void_ignore": settings.void_ignore,
-            "always_present": settings.fss,
-        }
+        drawing = {"size": learner.image_size, "void_ignore": settings.void_ignore, "task": settings.task}
         self.trn = TrainEpisodes(trn, settings.way, 1, seed=settings.seed, **drawing)
         self.val = TestEpisodes(val, settings.way, settings.shot, settings.val_episodes, **drawing)
         self.er, self.miou = ExactRatio(settings.way), MeanIoU(val.class_ids)
@@ -114,9 +110,11 @@ class Training(lightning.LightningModule):
         return self.learner.maps(*inputs, features=features)
 
     def training_step(self, batch: dict, _: int) -> Tensor:
-        """The loss: against class tags (weak) or against the query's mask (strong)."""
+        """The loss: against class tags (weak) or against the query's mask (strong, and FS-S)."""
         found = self.maps(batch)
-        if self.settings.weak:
+        if self.settings.task == "fs-s":
+            loss = fss_loss(found.log_prob[:, 0], batch["query_masks"])
+        elif self.settings.weak:
             loss = weak_loss(found.log_prob, batch["presence"])
         else:
             loss = strong_loss(found.stacked, batch["query_masks"])
@@ -132,13 +130,16 @@ class Training(lightning.LightningModule):
 
     def validation_step(self, batch: dict, _: int) -> None:
         found = self.maps(batch)
-        self.er.update(found.presence, batch["presence"])
-        self.miou.update(segment(found.stacked, batch["sizes"]), batch["query_masks"], batch["classes"])
+        presence, segmentations = predict(found, batch["sizes"], self.settings.task)
+        self.er.update(presence, batch["presence"])
+        self.miou.update(segmentations, batch["query_masks"], batch["classes"])
 
     def on_validation_epoch_end(self) -> None:
-        # compute() adds up over the processes, so each of them logs the same values.
+        # compute() and sync_context() add up over the processes, so each of them logs the same values.
         values = {"val_er": self.er.compute(), "val_miou": self.miou.compute()}
-        self.log_dict({name: value.float() for name, value in values.items()}, sync_dist=True)
+        with self.miou.sync_context():
+            values["val_fb_iou"] = torch.tensor(self.miou.foreground_background())
+        self.log_dict({name: values[name].float() for name in self.settings.metrics}, sync_dist=True)
 
     # Episodes and random numbers of each step -------------------------------------------------------------------------
 
