@@ -1,0 +1,260 @@
+"""Baselines without training: matching colours, a threshold on untrained correlations, a fixed reply (chapter 12).
+
+What a learner adds shows only beside something that has learned nothing. Each baseline is a `Learner`, so `evaluate`
+takes it like any other. It gives each cell of the query a score from 0 to 1 for each class, and two thresholds decide:
+a class is present where its largest score reaches the first, and its mask has the cells above the second (none if the
+class is absent). `choose_thresholds` finds them on episodes of the training classes.
+
+Letters: B episodes, N ways, K shots, M images, C channels, S image side, h w size of a score map.
+"""
+
+from itertools import islice
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..data.benchmarks import Benchmark
+from ..data.images import MEAN, STD
+from ..data.loading import EpochSampler, TrainEpisodes, loader
+from ..errors import InputError, is_int, shown
+from ..learners.backbones import Features, build_backbone
+from ..learners.correlation import correlation_pyramid, normalize
+from ..learners.learner import Learner
+from ..learners.maps import Maps, merge_classes, resize
+
+LEVELS = (2, 3, 4)
+BINS = 12
+"""The colour histogram has this many bins for each of red, green and blue."""
+STEPS = 1000
+"""Thresholds are multiples of 1 / STEPS."""
+EPISODES = 500
+"""How many training episodes thresholds are chosen on."""
+SHARPNESS = 1000.0
+"""Factor from a score's distance to the threshold to a logit: so large that probabilities are 0 or 1."""
+
+
+class Baseline(Learner):
+    """A score for each cell, and the two thresholds that turn scores into `Maps`. A subclass defines `score`.
+
+    thresholds: (2,) for presence and for the mask, both 0.5 until they are chosen.
+    """
+
+    def __init__(self, method: str, backbone: str):
+        super().__init__(backbone)
+        self.method = method
+        self.thresholds = nn.Parameter(torch.full((2,), 0.5), requires_grad=False)
+
+    def frozen_modules(self) -> list[nn.Module]:
+        """None, unless there is a backbone; the thresholds have no gradient anyway."""
+        return []
+
+    def score(self, query: Features, support: Features, masks: Tensor) -> Tensor:
+        """Scores (B, N, h, w) from 0 to 1; the arguments are those of `Learner.compare`."""
+        raise NotImplementedError
+
+    def score_episode(self, query: Tensor, supports: Tensor, masks: Tensor) -> Tensor:
+        """Scores (B, N, h, w) of an episode's images and masks, which have the shapes of `Learner.maps`."""
+        support = self.encode_support(supports.flatten(0, 2), masks.flatten(0, 2))
+        return self.score(self.encode_query(query), support, masks)
+
+    def compare(self, query: Features, support: Features, masks: Tensor) -> Maps:
+        """Scores to maps: a logit is the score's distance to the mask's threshold."""
+        score = self.score(query, support, masks)
+        presence = score.amax(dim=(-2, -1)) >= self.thresholds[0]
+        logit = SHARPNESS * (score - self.thresholds[1]).where(presence[..., None, None], -1.0)
+        log_prob = F.logsigmoid(torch.stack([-logit, logit], dim=2))
+        return Maps(log_prob, merge_classes(log_prob), presence)
+
+
+class Constant(Baseline):
+    """The same reply to every episode: nothing is there, or every class is there and everywhere."""
+
+    def __init__(self, present: bool, backbone: str = "efficientnet_lite0"):
+        super().__init__("always-there" if present else "nothing-there", backbone)
+        self.reply = float(present)
+
+    def encode_query(self, images: Tensor) -> Features:
+        return []
+
+    def encode_support(self, images: Tensor, masks: Tensor) -> Features:
+        return []
+
+    def score(self, query: Features, support: Features, masks: Tensor) -> Tensor:
+        """The same score (B, N, 1, 1) for all."""
+        return masks.new_full((*masks.shape[:2], 1, 1), self.reply)
+
+
+class ColourHistogram(Baseline):
+    """How typical the colour of each query pixel is of the supports' pixels under the mask, compared with the others.
+
+    Source: Swain & Ballard, *Color Indexing*, IJCV 1991, section 4 (the ratio of two histograms, projected back onto
+    the image and smoothed).
+    """
+
+    def __init__(self, backbone: str = "efficientnet_lite0"):
+        super().__init__("colour-histogram", backbone)
+
+    def encode_query(self, images: Tensor) -> Features:
+        """The bin of every second pixel's colour: (M, 3, S, S) to one level with one map (M, 1, S/2, S/2)."""
+        colours = images[:, :, ::2, ::2] * STD.to(images) + MEAN.to(images)
+        red, green, blue = (colours * BINS).long().clamp(0, BINS - 1).unbind(dim=1)
+        return [[((red * BINS + green) * BINS + blue)[:, None]]]
+
+    def encode_support(self, images: Tensor, masks: Tensor) -> Features:
+        return self.encode_query(images)
+
+    def score(self, query: Features, support: Features, masks: Tensor) -> Tensor:
+        """(B, N, S/8, S/8): the mean over a window of inside / (inside + outside), read at the bin of each pixel.
+
+        inside, outside: the shares of the supports' pixels under and beside the mask that have this colour.
+        """
+        [[query]], [[support]] = query, support  # bins
+        batch, way, shot = masks.shape[:3]
+        bins = support.reshape(batch * way, -1)
+        inside = masks[..., ::2, ::2].reshape(batch * way, -1)
+        ratio = divide(count_colours(bins, inside), count_colours(bins, 1 - inside))  # B·N, bins
+        pixels = query.flatten(1).repeat_interleave(way, dim=0)
+        projected = ratio.gather(1, pixels).view(batch, way, *query.shape[-2:])
+        return F.avg_pool2d(projected, 9, stride=4, padding=4, count_include_pad=False)
+
+
+def count_colours(bins: Tensor, weights: Tensor) -> Tensor:
+    """A smoothed histogram that sums to 1 (to 0 if all weights are 0): bins, weights (M, pixels) to (M, BINS ** 3)."""
+    counts = weights.new_zeros(len(bins), BINS**3).scatter_add(1, bins, weights)
+    cube = counts.view(-1, 1, BINS, BINS, BINS)
+    smooth = F.avg_pool3d(F.pad(cube, (1,) * 6), 3, stride=1).flatten(1)
+    return smooth / smooth.sum(dim=1, keepdim=True).clamp(min=1e-6)
+
+
+def divide(inside: Tensor, outside: Tensor) -> Tensor:
+    """inside / (inside + outside), bin by bin, and near 0 for a colour that neither has."""
+    return inside / (inside + outside + 1e-4)
+
+
+class UntrainedThreshold(Baseline):
+    """The largest correlation of each query cell with a support cell inside the mask, at one level of the backbone.
+
+    A correlation is the mean cosine over the bottlenecks of the level, as in the prior of chapter 03.
+    """
+
+    def __init__(self, level: int, backbone: str = "efficientnet_lite0", pretrained: bool = True):
+        if level not in LEVELS:
+            raise InputError(f"There is no level {level}; choose 2, 3 or 4.")
+        super().__init__(f"untrained-layer{level}", backbone)
+        self.level = level
+        self.backbone = build_backbone(backbone, pretrained)
+        self.freeze()
+
+    def frozen_modules(self) -> list[nn.Module]:
+        return [self.backbone]
+
+    def encode_query(self, images: Tensor) -> Features:
+        """(M, 3, S, S) images to the bottlenecks of the one level."""
+        return [self.backbone.pyramid(images)[self.level - LEVELS[0]]]
+
+    def encode_support(self, images: Tensor, masks: Tensor) -> Features:
+        return self.encode_query(images)
+
+    def score(self, query: Features, support: Features, masks: Tensor) -> Tensor:
+        """(B, N, h, w): maximum over the cells of all K shots that the mask touches."""
+        batch, way, shot = masks.shape[:3]
+        grid = support[0][0].shape[-2:]
+        inside = resize(masks.flatten(1, 2), grid).unflatten(1, (way, shot)) > 0  # B, N, K, h, w
+        [correlations] = correlation_pyramid(normalize(query), normalize(support))  # B·N·K, L, h, w, h, w
+        mean = correlations.mean(dim=1).unflatten(0, (batch, way, shot))
+        return (mean * inside[:, :, :, None, None]).amax(dim=(2, 5, 6))
+
+
+# Thresholds -----------------------------------------------------------------------------------------------------------
+
+
+def build_baselines(
+    trn: Benchmark, backbone: str = "efficientnet_lite0", pretrained: bool = True, episodes: int = EPISODES
+) -> dict[str, Baseline]:
+    """All baselines by name, ready to be evaluated: their thresholds are chosen on `episodes` training episodes.
+
+    trn: the training split of the fold that they will be tested on.
+    """
+    fixed = [Constant(False, backbone), Constant(True, backbone)]
+    matching = [ColourHistogram(backbone), *(UntrainedThreshold(level, backbone, pretrained) for level in LEVELS)]
+    for baseline in matching:
+        choose_thresholds(baseline, trn, episodes)
+    return {baseline.method: baseline.eval() for baseline in fixed + matching}
+
+
+@torch.inference_mode()
+def choose_thresholds(
+    baseline: Baseline,
+    trn: Benchmark,
+    episodes: int = EPISODES,
+    shot: int = 1,
+    *,
+    seed: int = 0,
+    batch: int = 8,
+    workers: int | None = None,
+) -> tuple[float, float]:
+    """Set a baseline's thresholds for presence and for the mask, and return them.
+
+    They are chosen on the first `episodes` 1-way episodes that a training run with this seed would see: the first
+    threshold has the best ER, the second the best mIoU when the mask is empty where the class is called absent. trn:
+    the training split. Raises `InputError` for the test split, whose episodes must not decide anything.
+    """
+    if trn.split != "trn":
+        raise InputError("Thresholds are chosen on training classes; give a benchmark with split trn.")
+    if not is_int(episodes) or episodes < 1:
+        raise InputError(f"episodes is {shown(episodes)}; give a whole number from 1.")
+    data = TrainEpisodes(trn, 1, shot, baseline.image_size, seed)
+    addresses = list(islice(EpochSampler(len(data), seed), episodes))
+    peaks, present, classes, counts = [], [], [], []
+    for found in loader(data, batch, workers, addresses):
+        score = baseline.score_episode(found["query"], found["supports"], found["masks"])
+        peaks += score.amax(dim=(1, 2, 3)).tolist()
+        present += found["presence"][:, 0].tolist()
+        classes += found["classes"][:, 0].tolist()
+        maps = resize(score, found["query"].shape[-2:])[:, 0]
+        counts += [count_above(one, mask == 1) for one, mask in zip(maps, found["query_masks"], strict=True)]
+    first = choose_presence(torch.tensor(peaks), torch.tensor(present))
+    said = torch.tensor(peaks) >= first
+    second = choose_mask(torch.stack(counts), said, torch.tensor(classes))
+    baseline.thresholds.copy_(torch.tensor([first, second]))
+    return first, second
+
+
+def choose_presence(peaks: Tensor, present: Tensor) -> float:
+    """The threshold with the best ER. peaks: (E,) largest scores of E episodes; present: (E,) bool.
+
+    The candidates are the multiples of 1 / STEPS from 0 (always present) to 1 + 1 / STEPS (never).
+    """
+    candidates = torch.arange(STEPS + 2) / STEPS
+    right = ((peaks >= candidates[:, None]) == present).sum(dim=1)
+    return candidates[find_best(right)].item()
+
+
+def choose_mask(counts: Tensor, said: Tensor, classes: Tensor) -> float:
+    """The threshold with the best mIoU, where an episode's mask is empty unless its class is called present.
+
+    counts: (E, 2, STEPS + 1) of `count_above`; said: (E,) bool, which episodes are called present; classes: (E,) ids.
+    """
+    truth, above = counts[:, 0, :1], counts * said[:, None, None]
+    intersection, union = above[:, 0], truth + above[:, 1]
+    own = [classes == c for c in classes.unique()]
+    ious = [intersection[one].sum(dim=0) / union[one].sum(dim=0).clamp(min=1) for one in own]
+    return (find_best(torch.stack(ious).mean(dim=0)) - 1) / STEPS
+
+
+def count_above(score: Tensor, truth: Tensor) -> Tensor:
+    """Count the pixels above each threshold: (2, STEPS + 1) int64, a row for the object and one for the rest.
+
+    score: (H, W) from 0 to 1; truth: (H, W) bool. Column k counts the scores above (k - 1) / STEPS: column 0 all of
+    them.
+    """
+    columns = (score.clamp(0, 1) * STEPS).ceil().long()
+    counts = [torch.bincount(columns[where], minlength=STEPS + 1) for where in (truth, ~truth)]
+    return torch.stack(counts).flip(1).cumsum(dim=1).flip(1)
+
+
+def find_best(values: Tensor) -> int:
+    """The index of the largest value; of several equal ones, the middle one."""
+    best = (values == values.max()).nonzero()[:, 0]
+    return best[len(best) // 2].item()
