@@ -73,9 +73,9 @@ def test_colour_histogram_finds_the_colour_under_the_mask():
     queries = torch.stack([paint(GREEN, (RED, 32, 24, 28), (BLUE, 4, 4, 20)), paint(GREEN, (BLUE, 16, 16, 28))])
     masks = square(8, 8, 24).expand(2, 1, 1, -1, -1)
     score = ColourHistogram().score_episode(queries, support.expand(2, 1, 1, -1, -1, -1), masks)
-    assert score.shape == (2, 1, 8, 8) and score.min() >= 0 and score.max() <= 1
-    assert score[0, 0, 5:7, 4:6].min() > 0.9  # red, away from its edge
-    assert score[0, 0, :3, :3].max() < 0.1 and score[1].max() < 0.1  # blue is beside the mask, green nowhere
+    assert score.shape == (2, 1, 32, 32) and score.min() >= 0 and score.max() <= 1
+    assert score[0, 0, 20:26, 16:22].min() > 0.9  # red, away from its edge
+    assert score[0, 0, :12, :12].max() < 0.1 and score[1].max() < 0.1  # blue is beside the mask, green nowhere
 
 
 def test_a_colour_on_both_sides_of_the_mask_says_little():

@@ -26,6 +26,8 @@ from ..learners.maps import Maps, merge_classes, resize
 LEVELS = (2, 3, 4)
 BINS = 12
 """The colour histogram has this many bins for each of red, green and blue."""
+WINDOW = 9
+"""Side of the window over which back-projected colours are averaged, in cells of two pixels."""
 STEPS = 1000
 """Thresholds are multiples of 1 / STEPS."""
 EPISODES = 500
@@ -88,8 +90,8 @@ class Constant(Baseline):
 class ColourHistogram(Baseline):
     """How typical the colour of each query pixel is of the supports' pixels under the mask, compared with the others.
 
-    Source: Swain & Ballard, *Color Indexing*, IJCV 1991, section 4 (the ratio of two histograms, projected back onto
-    the image and smoothed).
+    Source: Swain & Ballard, *Color Indexing*, IJCV 7(1), 1991 (a ratio of histograms, projected back onto the image and
+    smoothed). Their ratio divides by the histogram of the searched image; ours by that of the supports.
     """
 
     def __init__(self, backbone: str = "efficientnet_lite0"):
@@ -105,7 +107,7 @@ class ColourHistogram(Baseline):
         return self.encode_query(images)
 
     def score(self, query: Features, support: Features, masks: Tensor) -> Tensor:
-        """(B, N, S/8, S/8): the mean over a window of inside / (inside + outside), read at the bin of each pixel.
+        """(B, N, S/2, S/2): the mean over a window of inside / (inside + outside), read at the bin of each pixel.
 
         inside, outside: the shares of the supports' pixels under and beside the mask that have this colour.
         """
@@ -116,7 +118,7 @@ class ColourHistogram(Baseline):
         ratio = divide(count_colours(bins, inside), count_colours(bins, 1 - inside))  # B·N, bins
         pixels = query.flatten(1).repeat_interleave(way, dim=0)
         projected = ratio.gather(1, pixels).view(batch, way, *query.shape[-2:])
-        return F.avg_pool2d(projected, 9, stride=4, padding=4, count_include_pad=False)
+        return F.avg_pool2d(projected, WINDOW, stride=1, padding=WINDOW // 2, count_include_pad=False)
 
 
 def count_colours(bins: Tensor, weights: Tensor) -> Tensor:
