@@ -66,7 +66,7 @@ class Baseline(Learner):
         presence = score.amax(dim=(-2, -1)) >= self.thresholds[0]
         logit = SHARPNESS * (score - self.thresholds[1]).where(presence[..., None, None], -1.0)
         log_prob = F.logsigmoid(torch.stack([-logit, logit], dim=2))
-        return Maps(log_prob, merge_classes(log_prob), presence)
+        return Maps(log_prob, merge_classes(log_prob), presence, log_prob[:, :, None])
 
 
 class Constant(Baseline):
