@@ -1,4 +1,4 @@
-"""Baselines without training: matching colours, a threshold on untrained correlations, a fixed reply (chapter 12).
+"""Baselines without training: matching colours, a threshold on untrained correlations, a fixed reply.
 
 What a learner adds shows only beside something that has learned nothing. Each baseline is a `Learner`, so `evaluate`
 takes it like any other. It gives each cell of the query a score from 0 to 1 for each class, and two thresholds decide:
