@@ -166,7 +166,7 @@ def test_what_was_measured_before_an_interruption_is_written(monkeypatch, tmp_pa
 @pytest.mark.parametrize(
     "arguments, name",
     [
-        (["--backbone", "vgg16"], "vgg16"),
+        (["--backbone", "vgg19"], "vgg19"),
         (["--device", "cuda:99"], "cuda:99"),
         (["--device", "abacus"], "abacus"),
         (["--repeats", "0"], "0"),

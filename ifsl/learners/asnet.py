@@ -140,7 +140,9 @@ class FeedForward(nn.Module):
         self.out_norm = GroupNorm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.out_norm(self.ff(x) + x)
+        out = self.ff(x)
+        out += x
+        return self.out_norm(out)
 
 
 class SupportConv(nn.Conv3d):

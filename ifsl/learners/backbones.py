@@ -39,7 +39,7 @@ class Bottleneck(resnet.Bottleneck):
         return out
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.before_relu(x))
+        return self.relu(self.before_relu(x))
 
 
 class ResNetPyramid(ResNet):

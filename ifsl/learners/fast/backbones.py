@@ -35,7 +35,10 @@ def fused_copy(backbone: nn.Module) -> nn.Module:
     if kept is None or kept[0] != state:
         backbone.__dict__.pop("_fused", None)  # not to be copied
         with torch.inference_mode(False), torch.no_grad():
-            kept = backbone.__dict__["_fused"] = (state, fuse(deepcopy(backbone).requires_grad_(False)))
+            kept = backbone.__dict__["_fused"] = (
+                state,
+                fuse(deepcopy(backbone).requires_grad_(False)).to(memory_format=torch.channels_last),
+            )
     return kept[1]
 
 

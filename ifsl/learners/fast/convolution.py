@@ -27,7 +27,9 @@ def center_pivot(conv: nn.Module, x: Tensor) -> Tensor:
     over_query = conv.conv1(kept.flatten(0, 2).contiguous().movedim(-1, 1)).movedim(1, -1)
     over_query = over_query.unflatten(0, kept.shape[:3]).permute(0, 3, 4, 1, 2, 5)
     over_support = convolve(x.flatten(1, 2), conv.conv2.weight, conv.conv2.bias, conv.stride, conv.conv2.padding[0])
-    return (over_support.unflatten(1, x.shape[1:3]) + over_query).movedim(-1, 1)
+    out = over_support.unflatten(1, x.shape[1:3])
+    out += over_query
+    return out.movedim(-1, 1)
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> Tensor:

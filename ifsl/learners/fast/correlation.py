@@ -19,9 +19,11 @@ def correlation_pyramid(query: Features, support: Features) -> list[Tensor]:
 def correlate_level(query: list[Tensor], support: list[Tensor]) -> Tensor:
     """The correlations of one level, (G, L, Hq, Wq, Hs, Ws), written in place; the channels L are last in memory."""
     (queries, _, *query_grid), (supports, _, *support_grid) = query[0].shape, support[0].shape
-    level = query[0].new_zeros(supports, *query_grid, *support_grid, len(query))
+    level = query[0].new_empty(supports, *query_grid, *support_grid, len(query))
     for g in range(supports):
         rows, columns = find_box([s[g] for s in support])
+        level[g, :, :, : rows.start] = level[g, :, :, rows.stop :] = 0
+        level[g, :, :, rows, : columns.start] = level[g, :, :, rows, columns.stop :] = 0
         for bottleneck, (q, s) in enumerate(zip(query, support, strict=True)):
             cells, kept = q[g * queries // supports].flatten(1), s[g, :, rows, columns]
             cosines = (cells.T @ kept.flatten(1)).relu_()
