@@ -21,7 +21,7 @@ from ifsl.run.checkpoints import best_checkpoint, load_model, save_learner
 from ifsl.run.devices import Hardware, find_hardware, parse_devices
 from ifsl.run.feature_cache import FeatureCache
 from ifsl.run.resuming import WholeFiles
-from ifsl.run.settings import FIXED, OPTIONS, Settings
+from ifsl.run.settings import OPTIONS, Settings
 from ifsl.run.training import train
 
 FAST = {"method": "pfenet", "backbone": "efficientnet_lite0", "width": 8, "size": 64, "bsz": 2, "workers": 0}
@@ -47,7 +47,7 @@ from ifsl.run.settings import Settings
 from ifsl.run.training import Training, train
 step = Training.training_step
 def fatal(self, batch, index):
-    if self.global_step == 27:
+    if self.global_step == {step}:
         os.kill(os.getpid(), signal.SIGKILL)
     return step(self, batch, index)
 Training.training_step = fatal
@@ -55,13 +55,18 @@ train(Settings(**{settings!r}))
 """
 
 
+def train_and_kill(settings: Settings, step: int) -> None:
+    """Train in a process that kills itself during a step."""
+    env = os.environ | {"PYTHONPATH": str(Path(training.__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    code = KILLED.format(settings=settings.plain(), step=step)
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
 def test_a_killed_and_resumed_run_is_the_undisturbed_one_bit_for_bit(fast):
     straight = train(fast(logpath="straight", steps=40, decay=True))
     settings = fast(logpath="killed", steps=40, decay=True, workers=1)
-    env = os.environ | {"PYTHONPATH": str(Path(training.__file__).parents[2]), "OMP_NUM_THREADS": "1"}
-    code = KILLED.format(settings=settings.plain())
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    train_and_kill(settings, 27)
     assert checkpoint(settings.folder)["global_step"] == 20
     (settings.folder / "last.ckpt.part").write_bytes(b"broken off")
 
@@ -81,6 +86,24 @@ def test_a_killed_and_resumed_run_is_the_undisturbed_one_bit_for_bit(fast):
     for other, named in (({"seed": 1}, "seed is 1"), ({"bsz": 3}, "bsz times"), ({"steps": 50}, "decay")):
         with pytest.raises(InputError, match=named):
             train(fast(**({"logpath": "killed", "steps": 40, "decay": True} | other)), resume=True)
+
+
+def test_a_run_that_is_killed_before_its_first_validation_goes_on(fast):
+    straight = train(fast(logpath="straight", steps=30, val_every=15))
+    settings = fast(logpath="killed", steps=30, val_every=15, workers=0)
+    train_and_kill(settings, 13)
+    assert checkpoint(settings.folder)["global_step"] == 10 and not (settings.folder / "best_model.ckpt").exists()
+    killed = train(settings, resume=True)
+    assert (straight / "metrics.csv").read_text() == (killed / "metrics.csv").read_text()
+    one, other = checkpoint(straight)["state_dict"], checkpoint(killed)["state_dict"]
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_finished_run_is_left_as_it_is(fast):
+    folder = train(fast(steps=3))
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    assert train(fast(steps=2), resume=True) == folder
+    assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
 
 
 def test_a_longer_run_goes_on_from_a_finished_one_and_keeps_its_best(fast):
@@ -308,7 +331,7 @@ def test_a_checkpoint_from_before_a_setting_existed_is_resumed(fast):
     with pytest.raises(InputError, match="published_prior is True, but .* was begun with False"):
         train(fast(steps=2, published_prior=True), resume=True)
     assert checkpoint(train(fast(steps=2), resume=True))["global_step"] == 2
-    assert set(OPTIONS) <= set(FIXED)
+    assert set(OPTIONS) <= set(Settings.fixed())
 
 
 def test_what_cannot_be_read_or_compared_is_refused_before_anything_is_written(fast, monkeypatch):

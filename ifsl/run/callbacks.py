@@ -18,14 +18,19 @@ LOG_EVERY = 10
 class Keeper(Callback):
     """Keeps the best and the last checkpoint.
 
-    After every validation it writes last.ckpt, and before that best_model.ckpt if the metric `monitor` has never been
-    higher. A resumed run writes its better models beside the older ones, as best_model-v1.ckpt and so on.
+    It writes last.ckpt after the first `LOG_EVERY` steps, so that a run that is killed before its first validation is
+    not lost, and after every validation; before that best_model.ckpt if the metric `monitor` has never been higher. A
+    resumed run writes its better models beside the older ones, as best_model-v1.ckpt and so on.
     """
 
     def __init__(self, folder: Path, monitor: str):
         self.folder, self.monitor, self.best = folder, monitor, float("-inf")
         names = ("best_model.ckpt", *(f"best_model-v{version}.ckpt" for version in range(1, 10_000)))
         self.path = next(folder / name for name in names if not (folder / name).exists())
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule, *_) -> None:
+        if trainer.global_step == LOG_EVERY and not validation_follows(trainer):
+            trainer.save_checkpoint(self.folder / "last.ckpt")
 
     def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         score = trainer.callback_metrics[self.monitor].item()

@@ -7,7 +7,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 
 from ..data.files import write_whole
 from ..errors import InputError
-from .settings import FIXED, Settings
+from .settings import Settings
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -50,7 +50,7 @@ def check_same(settings: Settings, last: Path, processes: int) -> None:
     now = settings.plain()
     if now["size"] is None:
         now["size"] = then["size"]
-    for name in FIXED:
+    for name in settings.fixed():
         if now[name] != then[name]:
             raise InputError(f"{name} is {now[name]}, but {last} was begun with {then[name]}; resume with the same.")
     episodes = settings.bsz * processes

@@ -5,7 +5,7 @@ imports PyTorch, so that `python -m ifsl --help` is there at once.
 """
 
 import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path, PurePath
 
 from ..errors import InputError, is_int, shown
@@ -20,11 +20,13 @@ PRECISIONS = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}
 OPTIONS = ("width", "published_prior")
 """Settings that are options of some learners only; the learner's class says which it has."""
 
-FIXED = (
-    *("method", "benchmark", "fold", "backbone", "pretrained", *OPTIONS, "size", "way", "shot", "seed", "lr", "decay"),
-    *("weak", "task", "void_ignore", "val_episodes", "start"),
-)
-"""Settings that a resumed run shares with the run that it goes on from, besides the number of episodes in a step."""
+
+def same(default, where: str = "logpath"):
+    """A field that a resumed run shares with the run that it goes on from.
+
+    where: what tells two runs with different values apart, the "logpath" that `name_run` makes or the "path" before it.
+    """
+    return field(default=default, metadata={"same": True, "where": where})
 
 
 @dataclass(frozen=True)
@@ -49,31 +51,31 @@ class Settings:
     Raises `InputError` for values that are not allowed, and for options that the learner does not have.
     """
 
-    method: str = "asnet"
-    task: str = "fs-cs"
-    benchmark: str = "pascal"
+    method: str = same("asnet", "path")
+    task: str = same("fs-cs")
+    benchmark: str = same("pascal", "path")
     datapath: str = "data/tiny"
     lists: str | None = None
     logpath: str | None = None
-    fold: int = 0
-    backbone: str = "resnet50"
-    way: int = 1
-    shot: int = 1
+    fold: int = same(0, "path")
+    backbone: str = same("resnet50", "path")
+    way: int = same(1)
+    shot: int = same(1)
     bsz: int = 12
-    lr: float | None = None
-    decay: bool = False
+    lr: float | None = same(None)
+    decay: bool = same(False)
     niter: int = 2000
     steps: int | None = None
-    weak: bool = False
-    void_ignore: bool = False
-    size: int | None = None
-    width: int | None = None
-    published_prior: bool = False
-    pretrained: bool = True
-    start: str | None = None
+    weak: bool = same(False)
+    void_ignore: bool = same(False)
+    size: int | None = same(None)
+    width: int | None = same(None)
+    published_prior: bool = same(False)
+    pretrained: bool = same(True)
+    start: str | None = same(None)
     val_every: int | None = None
-    val_episodes: int = 1000
-    seed: int = 0
+    val_episodes: int = same(1000)
+    seed: int = same(0)
     cache_features: bool = False
     devices: str = "1"
     nodes: int = 1
@@ -150,7 +152,26 @@ class Settings:
     @classmethod
     def defaults(cls) -> dict[str, str | int | float | bool | None]:
         """The default of every setting."""
-        return {field.name: field.default for field in fields(cls)}
+        return {one.name: one.default for one in fields(cls)}
+
+    @classmethod
+    def fixed(cls) -> list[str]:
+        """Settings that a resumed run shares with the run it goes on from, besides the number of episodes in a step."""
+        return [one.name for one in fields(cls) if one.metadata.get("same")]
+
+
+def name_run(given: dict) -> str:
+    """A logpath for a run with these settings: its method, and all that differs from the defaults and shapes the run.
+
+    Runs that must not be resumed as one another get different folders.
+    """
+    shaping = [f.name for f in fields(Settings) if f.metadata.get("where") == "logpath"] + ["bsz"]
+    if given.get("decay"):  # then these shape the whole run
+        shaping += ["steps", "niter"]
+    defaults = Settings.defaults()
+    told = [name for name in shaping if name in given and given[name] != defaults[name]]
+    parts = [name if given[name] is True else f"{name}{PurePath(str(given[name])).name}" for name in told]
+    return "-".join([given.get("method", defaults["method"]), *parts])
 
 
 def first_process() -> bool:

@@ -31,7 +31,7 @@ from .checkpoints import load_model, trained_state
 from .devices import find_hardware
 from .feature_cache import FeatureCache
 from .metrics import ExactRatio, MeanIoU
-from .resuming import check_same
+from .resuming import check_same, read_checkpoint
 from .settings import Settings, check_folder, first_process
 from .trainer import build_trainer, interrupts, log_errors, quiet
 
@@ -39,9 +39,9 @@ from .trainer import build_trainer, interrupts, log_errors, quiet
 def train(settings: Settings, resume: bool = False) -> Path:
     """Train as `settings` say, and return the log folder.
 
-    The folder then holds best_model.ckpt, the best by validation mIoU (weak: ER), last.ckpt, metrics.csv (step, loss
-    and two metrics, see `Settings.metrics`), settings.json and TensorBoard's files. resume: go on from last.ckpt; the
-    result is the one that an undisturbed run would have given. If a resumed run finds a better model, it writes
+    The folder then holds best_model.ckpt, the best by validation mIoU (weak: ER), last.ckpt, which is first written
+    after ten steps, metrics.csv (step, loss and two metrics, see `Settings.metrics`), settings.json and TensorBoard's
+    files. resume: go on from last.ckpt; the result is the one that an undisturbed run would have given. If a resumed run finds a better model, it writes
     best_model-v1.ckpt, then -v2 …: the highest version is the best. Raises `InputError` for what cannot be read, drawn
     or written, and `KeyboardInterrupt` when it was interrupted; the last checkpoint is whole then.
     """
@@ -66,6 +66,8 @@ def train(settings: Settings, resume: bool = False) -> Path:
     module = Training(learner, settings, trn, val)
     module.try_episode()
     trainer = build_trainer(settings, hardware, len(trn), unused=bool(learner.unused))
+    if resume and last.is_file() and read_checkpoint(last)["global_step"] >= trainer.max_steps:
+        return folder  # all steps are made already: nothing is written
     with quiet(), interrupts(trainer), log_errors(folder):
         if first_process():
             folder.mkdir(parents=True, exist_ok=True)
