@@ -25,7 +25,6 @@ def settings_of(monkeypatch):
     def run(**parameters) -> dict:
         variables: dict = {}
         exec(source["parameters"], variables)
-        assert parameters.keys() <= variables.keys()
         variables |= parameters
         for name in ("setup", "settings", "defaults"):
             exec(source[name], variables)
@@ -46,7 +45,14 @@ def settings_of(monkeypatch):
         ({"weak": "false"}, "weak"),
         ({"datapath": ["data"]}, "datapath"),
         ({"datapath": {"a": 1}}, "datapath"),
+        ({"bsz": 0}, "bsz"),
         ({"batch": 0}, "bsz"),
+        ({"bzs": 1}, "There is no parameter bzs; give bsz."),
+        ({"step": 5}, "give steps"),
+        ({"Fold": 5}, "give fold"),
+        ({"val_episode": 5}, "give val_episodes"),
+        ({"xyzzy": "a"}, "xyzzy; leave it out"),
+        ({"batch": 2, "bsz": 3}, "old name"),
         ({"precision": 8}, "precision"),
         ({"lr": "1e-3"}, "lr"),
         ({"logpath": "../elsewhere"}, "logpath"),
@@ -64,6 +70,10 @@ def test_a_bad_parameter_ends_in_one_sentence(settings_of, parameters, said) -> 
 def test_words_that_look_like_numbers_are_words_where_words_are_wanted(settings_of) -> None:
     settings = settings_of(devices=2, precision=16, logpath=2024)["settings"]
     assert (settings.devices, settings.precision, settings.logpath) == ("2", "16", "2024")
+
+
+def test_the_old_name_of_a_parameter_still_works(settings_of) -> None:
+    assert settings_of(batch=3)["settings"].bsz == settings_of(bsz=3)["settings"].bsz == 3
 
 
 def test_real_data_get_the_published_values(settings_of) -> None:
