@@ -41,7 +41,7 @@ def train(settings: Settings, resume: bool = False) -> Path:
 
     The folder then holds best_model.ckpt, the best by validation mIoU (weak: ER), last.ckpt, which is first written
     after ten steps, metrics.csv (step, loss and two metrics, see `Settings.metrics`), settings.json and TensorBoard's
-    files. resume: go on from last.ckpt; the result is the one that an undisturbed run would have given. If a resumed run
+    files. resume: go on from last.ckpt; the result is that of an undisturbed run. If a resumed run
     finds a better model, it writes best_model-v1.ckpt, then -v2 …: the highest version is the best. Raises `InputError`
     for what cannot be read, drawn or written, and `KeyboardInterrupt` when it was interrupted; the last checkpoint is
     whole then.
