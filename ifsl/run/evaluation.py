@@ -166,9 +166,9 @@ def evaluate(
     of Pascal always left out, masks compared at `size`); own_size: in FS-S, compare masks at each query's own size;
     augment: "partial" or "full", to let supports serve other classes that they show too, so that episodes differ in
     ways and shots, and ER asks for the presence of the added ways too; objects: "0-5", "5-10", "10-15" or "0-15", to
-    test only queries whose object covers so many % of the picture, of which there may be fewer than `episodes`, and none
-    of some classes, whose IoU then counts as 0 (see `Benchmark.draw` for both); device: where to run, by default a GPU if there is one; progress: show a bar with the
-    metrics so far.
+    test only queries whose object covers so many % of the picture (see `Benchmark.draw` for both), of which there may
+    be fewer than `episodes`, and none of some classes, whose IoU then counts as 0; device: where to run, by default a
+    GPU if there is one; progress: show a bar with the metrics so far.
 
     The result does not depend on batch, workers or progress. Raises `InputError` for what cannot be drawn or read.
     """
