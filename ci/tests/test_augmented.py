@@ -3,6 +3,7 @@
 import json
 import pickle
 import re
+import shutil
 from collections import Counter
 from itertools import chain
 
@@ -193,18 +194,14 @@ def test_every_learner_is_evaluated_on_augmented_supports(bench, method):
 
 def test_the_result_depends_on_no_batch_and_says_what_it_is(bench, tmp_path):
     model = build_model("hsnet", LITE, pretrained=True)
-    options = dict(episodes=5, size=272, workers=0, progress=False, augment="full")
-    one, other = (ifsl.evaluate(model, bench, 2, 1, batch=batch, **options) for batch in (1, 3))
-    assert one.counts == other.counts and one.exact == other.exact and len(one.exact) == 5
+    options = dict(episodes=3, size=272, workers=0, progress=False, augment="full")
+    one, other = (ifsl.evaluate(model, bench, 2, 1, batch=batch, **options) for batch in (1, 2))
+    assert one.counts == other.counts and one.exact == other.exact and len(one.exact) == 3
     assert one.er == pytest.approx(100 * np.mean(one.exact))
     said = one.table()
     assert re.search(r"support sets +fully augmented, up to \d ways and \d shots", said)
     one.save(tmp_path)
     assert type(one).load(tmp_path / "result.json") == one
-    plain = ifsl.evaluate(model, bench, 2, 1, **options | {"augment": None})
-    assert "support sets" not in plain.table() and plain.settings["augment"] is None
-    with pytest.raises(InputError, match="augment is 'full' and None"):
-        compare_results(one, plain)
 
 
 def test_er_asks_for_the_added_ways(bench):
@@ -215,6 +212,9 @@ def test_er_asks_for_the_added_ways(bench):
         draws = TestEpisodes(bench, 2, 1, 60, 32, augment=kind).draws
         assert result.exact == [not set(draw.classes) & set(bench.shares(draw.query)) for draw in draws]
     assert results[0].exact == results[1].exact and results[2].er < results[0].er
+    assert "support sets" not in results[0].table() and results[0].settings["augment"] is None
+    with pytest.raises(InputError, match="augment is 'full' and None"):
+        compare_results(results[2], results[0])
 
 
 # Object sizes ---------------------------------------------------------------------------------------------------------
@@ -254,31 +254,50 @@ def test_object_sizes_are_evaluated(bench, task):
 
 @pytest.mark.parametrize("name", ["pascal", "coco"])
 def test_published_lists_of_queries_are_read(tmp_path, name):
-    """Fold 0 has three queries and fold 2 has five, so there are five episodes, and fold 0's begin again."""
-    ids = {0: [1, 2, 3], 2: [11, 12, 13]} if name == "pascal" else {0: [1, 5, 9], 2: [3, 7, 11]}
+    """Fold 0 has fewer queries than fold 2, so they begin again. In coco, a class of one image does not count."""
+    ids = {0: [1, 2], 2: [11, 12]} if name == "pascal" else {0: [1, 5], 2: [3, 7]}
     image = "im_{}_{}" if name == "pascal" else "val2014/COCO_val2014_{}{}.jpg"
-    entries = [(image.format(c, i), c) for c in ids[0] + ids[2] for i in range(4 if c != 9 else 2)]
+    entries = [(image.format(c, i), c) for c in ids[0] + ids[2] for i in range(5)]
     write_all_lists(tmp_path / "splits" / name, name, "val", entries)
-    queries = {
-        0: [(image.format(c, 1), c) for c in ids[0]],
-        2: [(image.format(ids[2][0], i), ids[2][0]) for i in range(4)],
-    }
-    queries[2].append((image.format(ids[2][1], 0), ids[2][1]))
     home = tmp_path / "splits" / name / "custom" / "0-5"
     home.mkdir(parents=True)
-    for fold, listed in queries.items():
+    queries = {}
+    for fold, many in ((0, 2), (2, 4)):
+        first, second = ids[fold]
+        listed = [(image.format(first, i), first) for i in range(many)] + [(image.format(second, 0), second)]
         if name == "pascal":
             (home / f"fold{fold}.txt").write_text("".join(f"{image}__{c:02d}\n" for image, c in listed))
+            queries[fold] = listed
         else:
-            table = {c - 1: [image for image, own in listed if own == c] for _, c in listed}
+            table = {c - 1: [image for image, own in listed if own == c] for c in ids[fold]}
             (home / f"fold{fold}.pkl").write_bytes(pickle.dumps(table))
-    bench = Benchmark(name, tmp_path)
-    drawn = [bench.draw(index, objects="0-5") for index in range(5)]
-    assert sorted((d.query, d.classes[0]) for d in drawn[:3]) == queries[0]
-    assert [d.query for d in drawn[3:]] == [d.query for d in drawn[:2]]
-    assert bench.count_queries("0-5") == 5 and bench.queries_source("0-5") == "as given"
-    if name == "coco":  # class 9 has two images, too few for two shots and a query
-        assert {c for _, c in bench.queries("0-5", 2)} == {1, 5}
+            queries[fold] = listed[:-1]
+    bench, episodes, own = Benchmark(name, tmp_path), len(queries[2]), len(queries[0])
+    assert bench.count_queries("0-5") == episodes and bench.queries_source("0-5") == "as given"
+    drawn = [bench.draw(index, objects="0-5") for index in range(episodes)]
+    assert sorted((draw.query, draw.classes[0]) for draw in drawn[:own]) == queries[0]
+    assert [draw.query for draw in drawn[own:]] == [draw.query for draw in drawn[: episodes - own]]
+    if name == "coco":
+        with pytest.raises(InputError, match="a class of 3 images"):
+            bench.draw(0, shot=2, objects="0-5")
+
+
+@pytest.mark.parametrize(
+    "name, file, content",
+    [
+        ("pascal", "fold0.txt", b"im_1_1__07\n"),
+        ("pascal", "fold0.txt", b""),
+        ("coco", "fold0.pkl", pickle.dumps({1: ["val2014/COCO_val2014_50.jpg"]})),
+        ("coco", "fold0.pkl", b"none"),
+    ],
+)
+def test_broken_lists_of_queries(tiny_root, tmp_path, name, file, content):
+    shutil.copytree(tiny_root / "splits" / name, tmp_path / name)
+    path = tmp_path / name / "custom" / "0-5" / file
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=file):
+        Benchmark(name, tiny_root, lists=tmp_path).draw(0, objects="0-5")
 
 
 # Refusals -------------------------------------------------------------------------------------------------------------

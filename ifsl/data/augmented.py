@@ -85,15 +85,16 @@ def pick_queries(
     return [(image, c) for image, c in entries if low < shares(image).get(c, 0) <= high]
 
 
-def read_queries(path: Path, class_ids: list[int]) -> list[tuple[str, int]]:
+def read_queries(path: Path, class_ids: list[int], shot: int) -> list[tuple[str, int]]:
     """The (image, class id) entries of a published list of queries; the formats are those of the ordinary lists.
 
-    Raises `InputError` for a broken list or another fold's.
+    Of a list of coco, only classes with at least shot + 1 images count, as published. Raises `InputError` for a broken
+    list or another fold's.
     """
     if path.suffix == ".txt":
         return read_pascal_list(path, class_ids)
-    entries = [(image, c) for c, images in read_coco_list(path).items() for image in images]
-    strays = {c for _, c in entries} - set(class_ids)
+    images_of = {c: images for c, images in read_coco_list(path).items() if images}
+    strays = set(images_of) - set(class_ids)
     if strays:
         raise InputError(f"{path} lists images of class {min(strays)}, which this fold does not test; fetch it again.")
-    return entries
+    return [(image, c) for c, images in images_of.items() if len(images) > shot for image in images]

@@ -276,9 +276,9 @@ class Benchmark:
         """The (image, class id) queries whose object has a size of `OBJECTS`, in the order in which they are tested.
 
         They are those of the published list `<lists>/custom/<objects>/fold<F>.txt` (`.pkl` for coco) if it is there.
-        Otherwise they are derived: the entries of the test list whose class covers such a share of the picture. A class
-        with fewer than shot + 1 images is left out. The order is shuffled, the same in every call. Supports are drawn
-        from the ordinary lists. Raises `InputError` for the training split and where no query is left.
+        Otherwise they are derived: the entries of the test list whose class covers such a share of the picture. The
+        order is shuffled, the same in every call. Supports are drawn from the ordinary lists, and a class with fewer
+        than shot + 1 images there is left out. Raises `InputError` for the training split and where no query is left.
         """
         check_setting(None, objects)
         if self.split != "val":
@@ -286,7 +286,7 @@ class Benchmark:
         if (objects, shot) not in self._queries:
             path = self._custom_list(objects, self.fold)
             if path.is_file():
-                entries = augmented.read_queries(path, self.class_ids)
+                entries = augmented.read_queries(path, self.class_ids, shot)
             else:
                 self.measure(image for image, _ in self.entries)
                 entries = augmented.pick_queries(self.entries, self.shares, objects)
@@ -311,7 +311,7 @@ class Benchmark:
         if self.queries_source(objects) == PUBLISHED:
             for fold in range(FOLDS):
                 path, ids = self._custom_list(objects, fold), fold_classes(self.name, fold, "val")
-                lengths += [len(augmented.read_queries(path, ids))] if path.is_file() else []
+                lengths += [len(augmented.read_queries(path, ids, shot))] if path.is_file() else []
         return max(lengths)
 
     def queries_source(self, objects: str) -> str:
