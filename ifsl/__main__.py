@@ -16,11 +16,11 @@ from pathlib import Path
 from .errors import InputError, writing
 from .learners import BACKBONE_NAMES, LEARNERS
 from .run.settings import BENCHMARKS, OPTIONS, PRECISIONS, Settings, check_folder, first_process
-from .tasks import TASKS
+from .tasks import AUGMENTS, OBJECTS, TASKS, check_setting
 
 UNTRAINED = "untrained"
 
-ASKED = ("eval", "vis", "resume", "checkpoint", "episodes", "own_size")
+ASKED = ("eval", "vis", "resume", "checkpoint", "episodes", "own_size", "augment", "objects")
 """Options that are not settings of a run."""
 
 AGAIN = "Give the command again to go on."
@@ -131,6 +131,14 @@ def build_parser() -> Parser:
     testing.add_argument(
         "--own-size", action="store_true", help="with --task fs-s: compare masks at each query's own size"
     )
+    testing.add_argument(
+        "--augment",
+        choices=tuple(AUGMENTS),
+        help="supports also serve the other ways that they show (partial), or any test class, which adds ways (full)",
+    )
+    testing.add_argument(
+        "--objects", choices=OBJECTS, help="only queries whose object covers so many %% of the picture"
+    )
     testing.add_argument("--vis", action="store_true", help="with --eval: also write a picture of each episode")
 
     machine = parser.add_argument_group("machine")
@@ -146,7 +154,7 @@ def train_or_test(options: Namespace) -> int:
     given = vars(options)
     asked = {name: given.pop(name) for name in ASKED if name in given}
     settings = Settings(**given)
-    for name in ("vis", "checkpoint", "episodes", "own_size"):
+    for name in ("vis", "checkpoint", "episodes", "own_size", "augment", "objects"):
         if name in asked and "eval" not in asked:
             raise InputError(f"--{name.replace('_', '-')} is for testing; add --eval, or leave it out.")
     if "resume" in asked and "eval" in asked:
@@ -184,9 +192,12 @@ def test(settings: Settings, given: dict, asked: dict) -> None:
     given: the settings that are on the command line; asked: the options that are not settings.
     """
     from .data.benchmarks import Benchmark
+    from .data.loading import TestEpisodes
     from .run.devices import pick_device, reduce_precision
     from .run.evaluation import evaluate
 
+    augment, objects = asked.get("augment"), asked.get("objects")
+    check_setting(augment, objects, settings.way, settings.task, settings.weak)
     bench = Benchmark(settings.benchmark, settings.datapath, settings.fold, "val", settings.lists)
     bench.check_layout()
     model = load(settings, given, asked.get("checkpoint"))
@@ -206,15 +217,29 @@ def test(settings: Settings, given: dict, asked: dict) -> None:
             void_ignore=settings.void_ignore,
             task=settings.task,
             own_size="own_size" in asked,
+            augment=augment,
+            objects=objects,
             device=device,
         )
     print(result.table())
     name = f"test-{settings.way}way-{settings.shot}shot" + ("-fs-s" if settings.task == "fs-s" else "")
+    name += (f"-{augment}" if augment else "") + (f"-objects{objects}" if objects else "")
     for path in result.save(settings.folder, name):
         print(path)
     if "vis" in asked:
-        own_size = "own_size" in asked
-        print(save_pictures(model.to(device), bench, settings, episodes, size, own_size))
+        data = TestEpisodes(
+            bench,
+            settings.way,
+            settings.shot,
+            episodes,
+            size,
+            settings.void_ignore,
+            settings.task,
+            "own_size" in asked,
+            augment,
+            objects,
+        )
+        print(save_pictures(model.to(device), data, settings))
 
 
 def load(settings: Settings, given: dict, checkpoint: str | None):
@@ -233,8 +258,8 @@ def load(settings: Settings, given: dict, checkpoint: str | None):
     return load_model(path, **asked)
 
 
-def save_pictures(model, bench, settings: Settings, episodes: int, size: int, own_size: bool) -> Path:
-    """Write a picture of each episode with its prediction into `<log folder>/vis`, named by the episode's index."""
+def save_pictures(model, data, settings: Settings) -> Path:
+    """Write a picture of each of `data`'s episodes with its prediction into `<log folder>/vis`, named by its index."""
     from tqdm.auto import tqdm
 
     from .pictures.episodes import show
@@ -242,9 +267,8 @@ def save_pictures(model, bench, settings: Settings, episodes: int, size: int, ow
     folder, device = settings.folder / "vis", next(model.parameters()).device
     with writing(folder, "make room or choose another folder"):
         folder.mkdir(parents=True, exist_ok=True)
-        for index in tqdm(range(episodes), unit="picture"):
-            draw = bench.draw(index, settings.way, settings.shot, task=settings.task)
-            episode = bench.read(draw, size, void_ignore=settings.void_ignore, own_size=own_size)
+        for index in tqdm(range(len(data)), unit="picture"):
+            episode = data[index]
             masks = None if settings.weak else episode.masks[None].to(device)
             query, supports = episode.query[None].to(device), episode.supports[None].to(device)
             (presence,), (segmentation,) = model.predict(query, supports, masks, [episode.size], settings.task)

@@ -159,12 +159,13 @@ def compare_results(first: Result, second: Result, resamples: int = 1000) -> dic
     low and high enclose 95 % of the differences when the episodes are drawn again with replacement, the same for both
     (the paired bootstrap of chapter 12). Raises `InputError` for results over different episodes.
     """
-    same = ("benchmark", "fold", "way", "shot", "episodes", "void", "task", "compared_at")
+    same = ("benchmark", "fold", "way", "shot", "episodes", "void", "task", "compared_at", "augment", "objects")
     for name in same:
-        if first.settings[name] != second.settings[name]:
+        one, other = first.settings.get(name), second.settings.get(name)
+        if one != other:
             raise InputError(
-                f"The results are over other episodes ({name} is {shown(first.settings[name])} and "
-                f"{shown(second.settings[name])}); evaluate both learners on the same ones."
+                f"The results are over other episodes ({name} is {shown(one)} and {shown(other)}); "
+                "evaluate both learners on the same ones."
             )
     episodes = len(first.counts)
     times = np.random.default_rng(0).multinomial(episodes, [1 / episodes] * episodes, size=resamples)

@@ -29,6 +29,7 @@ PUBLISHED = (
 OURS = (
     *("--devices", "--nodes", "--precision", "--workers", "--steps", "--size", "--void-ignore", "--episodes", "--seed"),
     *("--task", "--own-size", "--checkpoint", "--cache-features", "--decay", "--width", "--published-prior"),
+    *("--augment", "--objects"),
 )
 FAST = ("--backbone", "efficientnet_lite0", "--size", "64", "--bsz", "2", "--workers", "0", "--nowandb")
 FAST += ("--devices", "cpu")

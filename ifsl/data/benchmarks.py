@@ -8,6 +8,7 @@ Letters: N ways, K shots, S image side, H W size of a picture.
 
 import os
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 
@@ -17,14 +18,15 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import InputError, is_int, shown
-from ..tasks import check_task
+from ..tasks import check_setting, check_task
+from . import augmented
+from .augmented import PUBLISHED
 from .classes import CLASSES, COCO_NAMES, FOLDS, PASCAL_NAMES, SPLITS, fold_classes
 from .episodes import Draw, Episode
 from .files import read_text
 from .images import VOID, read_image, read_mask, resize_nearest, to_tensor
 from .lists import DERIVED, read_coco_list, read_pascal_list
-
-PUBLISHED = "as given"
+from .workers import cores
 
 
 class Benchmark:
@@ -73,6 +75,8 @@ class Benchmark:
         if self.source != PUBLISHED:  # lists derived from a part of the images may lack classes
             self.images_of = {c: images for c, images in self.images_of.items() if images}
             self.class_ids = list(self.images_of)
+        self._shares: dict[str, dict[int, float]] = {}  # of the masks that have been measured
+        self._queries: dict[tuple[str, int], list[tuple[str, int]]] = {}  # by object size and shot
 
     def __repr__(self) -> str:
         return f"Benchmark({self.name!r}, root={str(self.root)!r}, fold={self.fold}, split={self.split!r})"
@@ -84,10 +88,19 @@ class Benchmark:
     # Episodes ---------------------------------------------------------------------------------------------------------
 
     def episode(
-        self, index: int, way: int = 1, shot: int = 1, size: int = 400, task: str = "fs-cs", own_size: bool = False
+        self,
+        index: int,
+        way: int = 1,
+        shot: int = 1,
+        size: int = 400,
+        task: str = "fs-cs",
+        own_size: bool = False,
+        augment: str | None = None,
+        objects: str | None = None,
     ) -> Episode:
         """Test episode `index` as tensors; see `draw` and `read`."""
-        return self.read(self.draw(index, way, shot, task=task), size, own_size=own_size)
+        draw = self.draw(index, way, shot, task=task, augment=augment, objects=objects)
+        return self.read(draw, size, own_size=own_size)
 
     def draw(
         self,
@@ -96,12 +109,17 @@ class Benchmark:
         shot: int = 1,
         stream: np.random.RandomState | None = None,
         task: str = "fs-cs",
+        augment: str | None = None,
+        objects: str | None = None,
     ) -> Draw:
         """Draw episode `index`, with `way` classes of `shot` supports each, by name.
 
         stream: the random numbers to draw with. By default NumPy's legacy stream seeded with `index`, which gives the
         published test episodes. task: "fs-cs", or "fs-s", where the one class is always the query's, and a support may
-        come twice, as published. Raises `InputError` for an impossible way, shot, index or task.
+        come twice, as published. augment: "partial" or "full", to let each support serve other classes that it shows
+        too, which can add shots and ways (`augmented.augment_supports`; it reads the masks). objects: "0-5", "5-10",
+        "10-15" or "0-15", for queries whose object covers so many % of the picture; the one class is the query's.
+        Raises `InputError` for an impossible way, shot, index, task or setting.
         """
         ids = self.class_ids
         if not is_int(index) or not 0 <= index < 2**32:
@@ -116,10 +134,14 @@ class Benchmark:
         if not is_int(shot) or shot < 1:
             raise InputError(f"shot is {shown(shot)}; give a whole number from 1.")
         check_task(task, way)
+        check_setting(augment, objects, way, task)
         stream = np.random.RandomState(index) if stream is None else stream
 
         # Step 1: the query, and the class it is listed under.
-        if self.name == "pascal":
+        if objects:
+            queries = self.queries(objects, shot)
+            query, query_class = queries[index % len(queries)]
+        elif self.name == "pascal":
             query, query_class = self.entries[index % len(self.entries)]
         else:
             query_class = _choose(stream, ids)
@@ -127,7 +149,7 @@ class Benchmark:
 
         # Step 2: the ways. The query's class has probability 1/2 and the others share the rest, so at N = 1 about half
         # of the queries do not show the class.
-        if task == "fs-s":
+        if task == "fs-s" or objects:
             classes = [query_class]
         else:
             p = [0.5 if c == query_class else 0.5 / (len(ids) - 1) for c in ids]
@@ -135,6 +157,10 @@ class Benchmark:
 
         # Step 3: the supports of each way.
         support = [self.draw_supports(stream, c, query, shot, repeated=task == "fs-s") for c in classes]
+        if augment:
+            used = classes if augment == "partial" else ids
+            least = augmented.LEAST_SHARE[self.name]
+            classes, support = augmented.augment_supports(classes, support, self.shares, used, least, stream)
         return Draw(int(index), query, support, classes, task)
 
     def draw_supports(
@@ -230,6 +256,71 @@ class Benchmark:
                 f"Class {class_id} ({self.class_names[class_id]}) has no image in {where}; complete the lists."
             )
         return self.images_of[class_id]
+
+    # What the masks show, and queries by object size ------------------------------------------------------------------
+
+    def shares(self, image: str) -> dict[int, float]:
+        """{class id: share of all pixels} of an image's mask, ascending; each mask is read once."""
+        if image not in self._shares:
+            self._shares[image] = augmented.measure_mask(self.mask_path(image))
+        return self._shares[image]
+
+    def measure(self, images: Iterable[str]) -> None:
+        """Read the masks of many images for `shares`, several at a time; raises `InputError` for a missing one."""
+        new = [image for image in dict.fromkeys(images) if image not in self._shares]
+        with ThreadPoolExecutor(cores()) as pool:
+            found = pool.map(augmented.measure_mask, map(self.mask_path, new))
+            self._shares |= dict(zip(new, found, strict=True))
+
+    def queries(self, objects: str, shot: int = 1) -> list[tuple[str, int]]:
+        """The (image, class id) queries whose object has a size of `OBJECTS`, in the order in which they are tested.
+
+        They are those of the published list `<lists>/custom/<objects>/fold<F>.txt` (`.pkl` for coco) if it is there.
+        Otherwise they are derived: the entries of the test list whose class covers such a share of the picture. The
+        order is shuffled, the same in every call. Supports are drawn from the ordinary lists, and a class with fewer
+        than shot + 1 images there is left out. Raises `InputError` for the training split and where no query is left.
+        """
+        check_setting(None, objects)
+        if self.split != "val":
+            raise InputError("Object sizes are for testing; give a benchmark with split val.")
+        if (objects, shot) not in self._queries:
+            path = self._custom_list(objects, self.fold)
+            if path.is_file():
+                entries = augmented.read_queries(path, self.class_ids, shot)
+            else:
+                self.measure(image for image, _ in self.entries)
+                entries = augmented.pick_queries(self.entries, self.shares, objects)
+            often = {c for c, images in self.images_of.items() if len(set(images)) > shot}
+            queries = [(image, c) for image, c in entries if c in often]
+            if not queries:
+                raise InputError(
+                    f"No query of fold {self.fold} has an object of {objects} % of its picture and a class of "
+                    f"{shot + 1} images; choose another size, fold or shot."
+                )
+            np.random.RandomState(0).shuffle(queries)
+            self._queries[objects, shot] = queries
+        return self._queries[objects, shot]
+
+    def count_queries(self, objects: str, shot: int = 1) -> int:
+        """How many episodes an object size has at most.
+
+        With published lists this is the length of the longest of the four folds, as published: a shorter one begins
+        again. With derived lists each query comes once.
+        """
+        lengths = [len(self.queries(objects, shot))]
+        if self.queries_source(objects) == PUBLISHED:
+            for fold in range(FOLDS):
+                path, ids = self._custom_list(objects, fold), fold_classes(self.name, fold, "val")
+                lengths += [len(augmented.read_queries(path, ids, shot))] if path.is_file() else []
+        return max(lengths)
+
+    def queries_source(self, objects: str) -> str:
+        """Where the queries of an object size are from, in words."""
+        return PUBLISHED if self._custom_list(objects, self.fold).is_file() else augmented.DERIVED
+
+    def _custom_list(self, objects: str, fold: int) -> Path:
+        """Where the published list of an object size lies, if it is there."""
+        return self.lists / "custom" / objects / f"fold{fold}.{'txt' if self.name == 'pascal' else 'pkl'}"
 
     # Lists ------------------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..errors import InputError, is_int, shown
+from ..tasks import check_setting
 from .benchmarks import Benchmark, check_size
 from .episodes import Draw, Episode
 from .workers import cores, end_with_parent
@@ -18,7 +19,7 @@ TEST_EPISODES = 1000
 
 
 class TestEpisodes(Dataset):
-    """The fixed test episodes 0 … episodes - 1."""
+    """The fixed test episodes 0 … episodes - 1. With object sizes there are at most as many as `count_queries` says."""
 
     __test__ = False  # pytest: this is no test case
 
@@ -32,14 +33,22 @@ class TestEpisodes(Dataset):
         void_ignore: bool = False,
         task: str = "fs-cs",
         own_size: bool = False,
+        augment: str | None = None,
+        objects: str | None = None,
     ):
         if not is_int(episodes) or episodes < 1:
             raise InputError(f"episodes is {shown(episodes)}; give a whole number from 1.")
         check_size(size)
         self.bench, self.size, self.void_ignore, self.own_size = bench, size, void_ignore, own_size
         # All names are drawn now, which is cheap, so that an impossible draw fails before a long run begins.
-        self.draws = [bench.draw(index, way, shot, task=task) for index in range(episodes)]
+        check_setting(augment, objects, way, task)
+        if objects:
+            episodes = min(episodes, bench.count_queries(objects, shot))
+        self.draws = [bench.draw(index, way, shot, task=task, objects=objects) for index in range(episodes)]
         bench.check_files(image for draw in self.draws for image in (draw.query, *sum(draw.support, [])))
+        if augment:
+            bench.measure(image for draw in self.draws for image in sum(draw.support, []))
+            self.draws = [bench.draw(index, way, shot, task=task, augment=augment) for index in range(episodes)]
 
     def __len__(self) -> int:
         return len(self.draws)
@@ -125,19 +134,47 @@ def collate(episodes: list[Episode]) -> dict:
     return batch
 
 
+def group_equal(draws: list[Draw], batch: int) -> list[list[int]]:
+    """The positions of neighbouring episodes with as many ways and shots as each other, in groups of at most `batch`.
+
+    Augmented episodes have more supports than others. No group has more of them than `batch` of the smallest episodes
+    have together, unless a single one does: so a batch needs no more memory.
+    """
+    shapes = [(len(draw.classes), len(draw.support[0])) for draw in draws]
+    room = batch * min((way * shot for way, shot in shapes), default=0)
+    groups: list[list[int]] = []
+    for position, (way, shot) in enumerate(shapes):
+        fits = position > 0 and shapes[position - 1] == (way, shot) and (len(groups[-1]) + 1) * way * shot <= room
+        if fits:
+            groups[-1].append(position)
+        else:
+            groups.append([position])
+    return groups
+
+
 def loader(
-    episodes: Dataset, batch: int = 12, workers: int | None = None, sampler: Sampler | None = None
+    episodes: Dataset,
+    batch: int = 12,
+    workers: int | None = None,
+    sampler: Sampler | None = None,
+    augmented: bool = False,
 ) -> DataLoader:
-    """Batches of episodes (see `collate`), read ahead by `workers` processes (default: one per core, 8 at most)."""
+    """Batches of episodes (see `collate`), read ahead by `workers` processes (default: one per core, 8 at most).
+
+    augmented: whether `TestEpisodes` differ in N and K, so that only equal ones can share a batch (`group_equal`).
+    """
     if not is_int(batch) or batch < 1:
         raise InputError(f"The batch size is {shown(batch)}; give a whole number from 1.")
     workers = min(8, cores()) if workers is None else workers
     if not is_int(workers) or workers < 0:
         raise InputError(f"workers is {shown(workers)}; give a whole number from 0.")
+    if augmented:
+        batches = {"batch_sampler": group_equal(episodes.draws, batch)}
+    else:
+        batches = {"batch_size": batch, "sampler": sampler}
     return DataLoader(
         episodes,
-        batch_size=batch,
-        sampler=sampler,
+        **batches,
         num_workers=workers,
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),

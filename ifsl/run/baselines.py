@@ -8,6 +8,7 @@ class is absent). `choose_thresholds` finds them on episodes of the training cla
 Letters: B episodes, N ways, K shots, M images, C channels, S image side, h w size of a score map.
 """
 
+from collections.abc import Iterator
 from itertools import islice
 
 import torch
@@ -202,25 +203,65 @@ def choose_thresholds(
     threshold has the best ER, the second the best mIoU when the mask is empty where the class is called absent. trn:
     the training split. Raises `InputError` for the test split, whose episodes must not decide anything.
     """
+    scores = Scores()
+    for found in training_batches(trn, baseline.image_size, episodes, shot, seed=seed, batch=batch, workers=workers):
+        scores.add(baseline.score_episode(found["query"], found["supports"], found["masks"]), found)
+    first, second = scores.choose()
+    baseline.thresholds.copy_(torch.tensor([first, second]))
+    return first, second
+
+
+def training_batches(
+    trn: Benchmark,
+    size: int,
+    episodes: int,
+    shot: int = 1,
+    *,
+    seed: int = 0,
+    batch: int = 8,
+    workers: int | None = None,
+) -> Iterator[dict]:
+    """Batches (see `collate`) of the first 1-way episodes that a training run with this seed would see.
+
+    Raises `InputError` for the test split.
+    """
     if trn.split != "trn":
         raise InputError("Thresholds are chosen on training classes; give a benchmark with split trn.")
     if not is_int(episodes) or episodes < 1:
         raise InputError(f"episodes is {shown(episodes)}; give a whole number from 1.")
-    data = TrainEpisodes(trn, 1, shot, baseline.image_size, seed)
-    addresses = list(islice(EpochSampler(len(data), seed), episodes))
-    peaks, present, classes, counts = [], [], [], []
-    for found in loader(data, batch, workers, addresses):
-        score = baseline.score_episode(found["query"], found["supports"], found["masks"])
-        peaks += score.amax(dim=(1, 2, 3)).tolist()
-        present += found["presence"][:, 0].tolist()
-        classes += found["classes"][:, 0].tolist()
+    data = TrainEpisodes(trn, 1, shot, size, seed)
+    yield from loader(data, batch, workers, list(islice(EpochSampler(len(data), seed), episodes)))
+
+
+class Scores:
+    """Scores of 1-way episodes, kept as what thresholds are chosen by: the largest one, and pixels above thresholds."""
+
+    def __init__(self):
+        self.peaks: list[float] = []
+        self.present: list[bool] = []
+        self.classes: list[int] = []
+        self.counts: list[Tensor] = []
+
+    def add(self, score: Tensor, found: dict) -> None:
+        """Add the scores (B, 1, h, w) of a batch of training episodes."""
+        self.peaks += score.amax(dim=(1, 2, 3)).tolist()
+        self.present += found["presence"][:, 0].tolist()
+        self.classes += found["classes"][:, 0].tolist()
         maps = resize(score, found["query"].shape[-2:])[:, 0]
-        counts += [count_above(one, mask == 1) for one, mask in zip(maps, found["query_masks"], strict=True)]
-    first = choose_presence(torch.tensor(peaks), torch.tensor(present))
-    said = torch.tensor(peaks) >= first
-    second = choose_mask(torch.stack(counts), said, torch.tensor(classes))
-    baseline.thresholds.copy_(torch.tensor([first, second]))
-    return first, second
+        self.counts += [count_above(one, mask == 1) for one, mask in zip(maps, found["query_masks"], strict=True)]
+
+    def choose(self) -> tuple[float, float]:
+        """The thresholds for presence and for the mask; see `choose_thresholds`."""
+        first = choose_presence(torch.tensor(self.peaks), torch.tensor(self.present))
+        said = torch.tensor(self.peaks) >= first
+        return first, choose_mask(torch.stack(self.counts), said, torch.tensor(self.classes))
+
+    def measure(self, first: float, second: float) -> tuple[float, float]:
+        """ER and mIoU in % with these thresholds; mIoU is the mean over the classes that occur."""
+        said, present = torch.tensor(self.peaks) >= first, torch.tensor(self.present)
+        ious = class_ious(torch.stack(self.counts), said, torch.tensor(self.classes))
+        miou = ious.mean(dim=0)[round(second * STEPS) + 1]
+        return 100 * (said == present).double().mean().item(), 100 * miou.item()
 
 
 def choose_presence(peaks: Tensor, present: Tensor) -> float:
@@ -238,11 +279,15 @@ def choose_mask(counts: Tensor, said: Tensor, classes: Tensor) -> float:
 
     counts: (E, 2, STEPS + 1) of `count_above`; said: (E,) bool, which episodes are called present; classes: (E,) ids.
     """
+    return (find_best(class_ious(counts, said, classes).mean(dim=0)) - 1) / STEPS
+
+
+def class_ious(counts: Tensor, said: Tensor, classes: Tensor) -> Tensor:
+    """The IoU of each class that occurs at each threshold, (classes, STEPS + 1); arguments as for `choose_mask`."""
     truth, above = counts[:, 0, :1], counts * said[:, None, None]
     intersection, union = above[:, 0], truth + above[:, 1]
     own = [classes == c for c in classes.unique()]
-    ious = [intersection[one].sum(dim=0) / union[one].sum(dim=0).clamp(min=1) for one in own]
-    return (find_best(torch.stack(ious).mean(dim=0)) - 1) / STEPS
+    return torch.stack([intersection[one].sum(dim=0) / union[one].sum(dim=0).clamp(min=1) for one in own])
 
 
 def count_above(score: Tensor, truth: Tensor) -> Tensor:

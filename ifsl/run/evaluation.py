@@ -24,7 +24,7 @@ from ..data.loading import TEST_EPISODES, TestEpisodes, loader
 from ..errors import InputError, shown, writing
 from ..learners.learner import Learner, check_episode
 from ..learners.maps import predict
-from ..tasks import check_task
+from ..tasks import AUGMENTS, check_setting, check_task
 from .metrics import ExactRatio, MeanIoU
 
 METRICS = {"er": "ER", "miou": "mIoU", "fb_iou": "FB-IoU"}
@@ -92,6 +92,12 @@ class Result:
         if self.settings["task"] == "fs-s":
             lines += [f"{'task':<{width}}  FS-S, masks compared at {self.settings['compared_at']}"]
         lines += [f"{'void pixels':<{width}}  {self.settings['void']}"]
+        if self.settings.get("augment"):
+            sizes = "up to {most_ways} ways and {most_shots} shots".format(**self.settings)
+            lines.append(f"{'support sets':<{width}}  {AUGMENTS[self.settings['augment']]}, {sizes}")
+        if self.settings.get("objects"):
+            lines.append(f"{'objects':<{width}}  {self.settings['objects']} % of the query")
+            lines.append(f"{'their lists':<{width}}  {self.settings['objects_lists']}")
         if self.settings["lists"] != "as given":
             lines.append(f"{'lists':<{width}}  {self.settings['lists']}")
         for metric, (low, high) in self.intervals().items():
@@ -147,6 +153,8 @@ def evaluate(
     void_ignore: bool = False,
     task: str = "fs-cs",
     own_size: bool = False,
+    augment: str | None = None,
+    objects: str | None = None,
     device: str | torch.device | None = None,
     progress: bool = True,
 ) -> Result:
@@ -156,7 +164,11 @@ def evaluate(
     own; weak: give no masks to the learner; void_ignore: leave void pixels out of mIoU instead of counting them as
     background (as published); task: "fs-cs", or "fs-s", conventional few-shot segmentation (one way, no ER, void pixels
     of Pascal always left out, masks compared at `size`); own_size: in FS-S, compare masks at each query's own size;
-    device: where to run, by default a GPU if there is one; progress: show a bar with the metrics so far.
+    augment: "partial" or "full", to let supports serve other classes that they show too, so that episodes differ in
+    ways and shots, and ER asks for the presence of the added ways too; objects: "0-5", "5-10", "10-15" or "0-15", to
+    test only queries whose object covers so many % of the picture (see `Benchmark.draw` for both), of which there may
+    be fewer than `episodes`, and none of some classes, whose IoU then counts as 0; device: where to run, by default a
+    GPU if there is one; progress: show a bar with the metrics so far.
 
     The result does not depend on batch, workers or progress. Raises `InputError` for what cannot be drawn or read.
     """
@@ -172,15 +184,17 @@ def evaluate(
     if weak and model.needs_masks:
         raise InputError(model.needs_masks)
     check_task(task, way, weak, void_ignore, own_size)
+    check_setting(augment, objects, way, task, weak)
     bench.check_layout()
-    data = TestEpisodes(bench, way, shot, episodes, size, void_ignore, task, own_size)
-    er, miou = ExactRatio(way).to(device), MeanIoU(bench.class_ids).to(device)
+    data = TestEpisodes(bench, way, shot, episodes, size, void_ignore, task, own_size, augment, objects)
+    episodes = len(data)
+    er, miou = ExactRatio(None if augment else way).to(device), MeanIoU(bench.class_ids).to(device)
     exact, totals = [], [torch.stack([miou.intersection, miou.union])]  # after each episode: 2, classes
     training, home = model.training, next(model.parameters()).device
     model.to(device).eval()
     bar = tqdm(total=episodes, unit="episode", desc=f"{way}-way {shot}-shot", disable=not progress)
     try:
-        for found in predictions(model, loader(data, batch, workers), device, weak, task):
+        for found in predictions(model, loader(data, batch, workers, augmented=bool(augment)), device, weak, task):
             if task == "fs-cs":
                 true_presence = found["presence"].to(device)
                 er.update(found["found_presence"], true_presence)
@@ -222,6 +236,11 @@ def evaluate(
             "void": describe_void(bench.name, task, void_ignore),
             "task": task,
             "compared_at": "own size" if task == "fs-cs" or own_size else f"{size} x {size}",
+            "augment": augment,
+            "most_ways": max(len(drawn.classes) for drawn in data.draws),
+            "most_shots": max(len(drawn.support[0]) for drawn in data.draws),
+            "objects": objects,
+            "objects_lists": bench.queries_source(objects) if objects else None,
             "device": str(device),
         },
         seconds=round(time.perf_counter() - started, 2),

@@ -15,15 +15,16 @@ from ..learners.maps import VOID
 class ExactRatio(Metric):
     """0/1 exact ratio (ER): the share of episodes whose N presence predictions are all correct, in %.
 
-    Higher is better: the letters look like "error rate", but it is an accuracy. way: N.
+    Higher is better: the letters look like "error rate", but it is an accuracy. way: N, or None where it
+    differs between updates, as in fully augmented episodes.
     """
 
     full_state_update = False
     higher_is_better = True
 
-    def __init__(self, way: int, **kwargs):
+    def __init__(self, way: int | None, **kwargs):
         super().__init__(**kwargs)
-        if not is_int(way) or way < 1:
+        if way is not None and (not is_int(way) or way < 1):
             raise InputError(f"way is {shown(way)}; give a whole number from 1.")
         self.way = way
         self.add_state("exact", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
@@ -31,9 +32,11 @@ class ExactRatio(Metric):
 
     def update(self, predicted: Tensor, true: Tensor) -> None:
         """Count B episodes; predicted, true: (B, N) bool, which classes the queries show."""
-        if predicted.shape != true.shape or predicted.dim() != 2 or predicted.shape[1] != self.way:
+        unfit = self.way is not None and predicted.shape[-1:] != (self.way,)
+        if predicted.shape != true.shape or predicted.dim() != 2 or unfit:
             raise InputError(
-                f"presence has shapes {tuple(predicted.shape)} and {tuple(true.shape)}; give (B, {self.way}) twice."
+                f"presence has shapes {tuple(predicted.shape)} and {tuple(true.shape)}; give (B, {self.way or 'N'}) "
+                "twice."
             )
         self.exact += (predicted.bool() == true.bool()).all(dim=1).sum()
         self.episodes += len(true)
