@@ -58,7 +58,7 @@ class Learner(nn.Module):
         raise NotImplementedError
 
     def guess_masks(self, support: Features, whole: Tensor) -> Tensor:
-        """Masks of supports that have class tags alone; `whole`: ones (B, N, K, S, S), the whole image."""
+        """Masks for supports that have class tags alone: as in `whole` (B, N, K, S, S), the whole image counts."""
         return whole
 
     def decide(self, found: Maps, sizes: list[tuple[int, int]], task: str = "fs-cs") -> tuple[Tensor, list[Tensor]]:
@@ -90,9 +90,9 @@ class Learner(nn.Module):
         """The class maps of the queries.
 
         query: (B, 3, S, S) normalised images; supports: (B, N, K, 3, S, S); masks: (B, N, K, S, S) of 0 and 1, or None
-        for class tags alone (weak supervision): then `guess_masks` provides them. features: what
-        `encode_query` and `encode_support` return for these images, where somebody has kept them. Raises `InputError`
-        where the shapes do not fit, and on a CPU where values do not (on a GPU, `predict` checks them).
+        for class tags alone (weak supervision; see `guess_masks`). features: what `encode_query` and `encode_support`
+        return for these images, where somebody has kept them. Raises `InputError` where the shapes do not fit, and on
+        a CPU where values do not (on a GPU, `predict` checks them).
         """
         self.check_shapes(query, supports, masks)
         if query.device.type == "cpu":

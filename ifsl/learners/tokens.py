@@ -27,7 +27,7 @@ from .learner import Learner
 from .maps import VOID, find_present, resize
 from .registry import BACKBONES
 from .vit import HEADS as VIT_HEADS
-from .vit import check_side, encode_tokens
+from .vit import check_side
 
 HEADS = 8
 """Heads of the attention over support tokens."""
@@ -87,7 +87,7 @@ class TokenLearner(Learner):
         A vision transformer adds a third level: the class token's query and the cells' keys of its last attention.
         """
         if BACKBONES[self.backbone_name].patch:
-            cells, class_tokens, query, keys = encode_tokens(self.backbone, images)
+            cells, class_tokens, query, keys = self.backbone.encode(images)
             return [cells, class_tokens, [query, keys]]
         levels = self.backbone.pyramid(images)
         grid = levels[1][0].shape[-2:]
@@ -222,12 +222,10 @@ def attend(query: Tensor, key: Tensor, value: Tensor, inside: Tensor) -> Tensor:
 
     A softmax over the tokens inside, whose logits are not scaled; where no token is inside, 0.
     """
-    q, k, v = (rearrange(x, "g (heads c) cell t -> (g cell) heads t c", heads=HEADS) for x in (query, key, value))
-    some = inside.any(dim=1, keepdim=True)
-    allowed = (inside | ~some).repeat_interleave(query.shape[2], dim=0)[:, None, None]  # G·Q, 1, 1, T
-    attended = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, scale=1.0)
-    attended = rearrange(attended, "(g cell) heads t c -> g (heads c) cell t", g=len(query))
-    return attended * some[:, :, None, None]
+    q, k, v = (rearrange(x, "g (heads c) cell t -> g (cell heads) t c", heads=HEADS) for x in (query, key, value))
+    inside, some = inside[:, None, None], inside.any(dim=1)[:, None, None, None]
+    attended = F.scaled_dot_product_attention(q, k, v, attn_mask=inside | ~some, scale=1.0)
+    return rearrange(attended * some, "g (cell heads) t c -> g (heads c) cell t", heads=HEADS)
 
 
 def find_inside(masks: Tensor, tokens: int) -> Tensor:

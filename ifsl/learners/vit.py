@@ -1,6 +1,6 @@
-"""The two frozen vision transformers of CST and EMAT: timm's models, read block by block.
+"""The two frozen vision transformers of CST and EMAT, read block by block.
 
-Both are a ViT-S with 12 blocks: DINO's with patches of 8 pixels and DINOv2's with patches of 14, without registers.
+Both are a ViT-S: DINO's with patches of 8 pixels, and DINOv2's with patches of 14, without registers.
 
 Source: Caron et al., *Emerging Properties in Self-Supervised Vision Transformers*, ICCV 2021; Oquab et al., *DINOv2:
 Learning Robust Visual Features without Supervision*, TMLR 2024. Which tokens are read, and how positions are resized:
@@ -10,6 +10,8 @@ Segmentation*, CVPR 2023.
 Letters: M images, S image side, D token width, h w grid of the cells, m side of the position table.
 """
 
+from collections import OrderedDict
+from functools import partial
 from math import isqrt
 
 import torch
@@ -24,45 +26,69 @@ from .registry import BACKBONES
 HEADS = 6
 """Heads of a ViT-S's attention, of 64 channels each."""
 
-TIMM_NAMES = {"dino_vits8": "vit_small_patch8_224.dino", "dinov2_vits14": "vit_small_patch14_dinov2.lvd142m"}
-"""Our name of a backbone: that of timm's model of the same shape."""
+TABLES = {"dino_vits8": 28, "dinov2_vits14": 37}
+"""Sides m of the position tables: they were trained for images of 224 and 518 pixels."""
 
 
-def build_vit(name: str, pretrained: bool = False) -> nn.Module:
-    """timm's ViT-S in evaluation mode, with the published weights if `pretrained` (see `read_vit_weights`).
+class VisionTransformer(nn.Module):
+    """A ViT-S of timm's blocks with the published tensor names; layer_scale: whether its blocks have layer scales.
 
-    dinov2_vits14 has one tensor that timm's lacks: `mask_token`, which DINOv2's file and EMAT's checkpoints contain and
-    no image ever meets.
+    The names and numbers are those of timm's own `vit_small_patch8_224.dino` and `vit_small_patch14_dinov2.lvd142m`,
+    except for the positions, which timm resizes in another way (see `resize_positions`), and for `mask_token`, which
+    DINOv2's file and EMAT's checkpoints contain although no image ever meets it.
     """
-    import timm  # takes seconds to import
 
-    vit = timm.create_model(TIMM_NAMES[name], num_classes=0, dynamic_img_size=True)
-    if name == "dinov2_vits14":
-        vit.mask_token = nn.Parameter(torch.zeros(1, vit.embed_dim))
+    def __init__(self, patch: int, table: int, layer_scale: bool, width: int = 384, depth: int = 12):
+        super().__init__()
+        from timm.models.vision_transformer import Block  # takes seconds to import
+
+        norm = partial(nn.LayerNorm, eps=1e-6)
+        parts = {"qkv_bias": True, "norm_layer": norm, "init_values": 1.0 if layer_scale else None}
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + table**2, width))
+        if layer_scale:
+            self.mask_token = nn.Parameter(torch.zeros(1, width))
+        self.patch_embed = nn.Sequential(OrderedDict(proj=nn.Conv2d(3, width, patch, patch)))
+        self.blocks = nn.ModuleList(Block(width, HEADS, **parts) for _ in range(depth))
+        self.norm = norm(width)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(M, 3, S, S) images to the tokens of the last block (M, 1 + h·w, D), the class token first."""
+        x = self.embed(images)
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x)
+
+    def encode(self, images: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor, Tensor]:
+        """What every block returns for (M, 3, S, S) images, passed through the one last norm.
+
+        Returns the cells of each block, (M, D, h, w), and its class tokens, (M, D); and from the attention of the last
+        block the class token's query, (M, D), and the keys of all cells, (M, D, h, w).
+        """
+        x = self.embed(images)
+        outputs = []
+        for block in self.blocks:
+            before, x = x, block(x)
+            outputs.append(self.norm(x))
+        query, key, _ = block.attn.qkv(block.norm1(before)).chunk(3, dim=-1)
+        side = isqrt(x.shape[1] - 1)
+        *cells, keys = (rearrange(tokens[:, 1:], "m (h w) d -> m d h w", h=side) for tokens in (*outputs, key))
+        return cells, [tokens[:, 0] for tokens in outputs], query[:, 0], keys
+
+    def embed(self, images: Tensor) -> Tensor:
+        """(M, 3, S, S) images to tokens (M, 1 + h·w, D): class token and patches, with their positions."""
+        patches = self.patch_embed(images)
+        tokens = rearrange(patches, "m d h w -> m (h w) d")
+        tokens = torch.cat([self.cls_token.expand(len(images), -1, -1), tokens], dim=1)
+        return tokens + resize_positions(self.pos_embed, patches.shape[-1])
+
+
+def build_vit(name: str, pretrained: bool = False) -> VisionTransformer:
+    """A vision transformer in evaluation mode, with the published weights if `pretrained` (see `read_vit_weights`)."""
+    vit = VisionTransformer(BACKBONES[name].patch, TABLES[name], layer_scale=name == "dinov2_vits14")
     if pretrained:
         vit.load_state_dict(read_vit_weights(name, vit))
     return vit.eval()
-
-
-def encode_tokens(vit: nn.Module, images: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor, Tensor]:
-    """What every block returns for (M, 3, S, S) images, passed through the one last norm.
-
-    Returns the cells of each block, (M, D, h, w), and its class tokens, (M, D); and from the attention of the last
-    block the class token's query, (M, D), and the keys of all cells, (M, D, h, w).
-    """
-    cells = vit.patch_embed.proj(images)
-    h, w = cells.shape[-2:]
-    cells = rearrange(cells, "m d h w -> m (h w) d")
-    x = torch.cat([vit.cls_token.expand(len(images), -1, -1), cells], dim=1)
-    x = x + resize_positions(vit.pos_embed, h)
-    outputs = []
-    for block in vit.blocks:
-        last, x = x, block(x)
-        outputs.append(vit.norm(x))
-    attention = vit.blocks[-1]
-    query, key, _ = attention.attn.qkv(attention.norm1(last)).chunk(3, dim=-1)
-    grids = [rearrange(tokens[:, 1:], "m (h w) d -> m d h w", h=h) for tokens in (*outputs, key)]
-    return grids[:-1], [tokens[:, 0] for tokens in outputs], query[:, 0], grids[-1]
 
 
 def resize_positions(table: Tensor, side: int) -> Tensor:
