@@ -37,7 +37,6 @@ from ifsl.errors import InputError
 from ifsl.learners import BACKBONES, LEARNERS, Learner, learner_class
 from ifsl.learners.backbones import LitePyramid, build_backbone
 from ifsl.learners.fast import attention, backbones, convolution, correlation, group_norm, use_plain
-from ifsl.learners.maps import strong_loss
 from ifsl.tiny import ensure_tiny
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -115,13 +114,13 @@ def measure_step(model: Learner, batch: int, repeats: int, twins: bool = False) 
     """What `take_turns` returns for a training step with `batch` episodes of one way and one shot."""
     device = next(model.parameters()).device
     query, supports, masks = random_episode(batch, 1, 1, model.image_size, device)
-    images = torch.cat([query, supports.flatten(0, 2)])
+    images, present = torch.cat([query, supports.flatten(0, 2)]), torch.ones(batch, 1, dtype=torch.bool, device=device)
     floor = build_backbone(model.backbone_name).to(device)
     floor = floor.net if isinstance(floor, LitePyramid) else floor
     optimizer = model.optimizer([p for p in model.parameters() if p.requires_grad])
 
     def step() -> None:
-        loss = strong_loss(model.maps(query, supports, masks).stacked, masks[:, 0, 0])
+        loss = model.loss(model.maps(query, supports, masks), masks[:, 0, 0], present)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

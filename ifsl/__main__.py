@@ -91,7 +91,10 @@ def build_parser() -> Parser:
         "--void-ignore", action="store_true", help="leave void pixels out; as published they are background"
     )
     what.add_argument(
-        "--size", type=int, metavar="S", help="image side in pixels (default: 400, efficientnet_lite0 272)"
+        "--size",
+        type=int,
+        metavar="S",
+        help="image side in pixels (default: 400, dinov2_vits14 700, efficientnet_lite0 272)",
     )
     what.add_argument("--width", type=int, metavar="C", help="channels of pfenet (default: 256)")
     what.add_argument(
@@ -105,7 +108,7 @@ def build_parser() -> Parser:
     training.add_argument(
         "--lr",
         type=float,
-        help="learning rate (default: 1e-3, with --weak 1e-4; pfenet 2.5e-3; panet 1e-3)",
+        help="learning rate (default: 1e-3, with --weak 1e-4, cst 1e-3; pfenet 2.5e-3; panet 1e-3)",
     )
     training.add_argument("--decay", action="store_true", help="lower the learning rate to 0 along a cosine")
     training.add_argument("--niter", type=int, metavar="EPOCHS", help="epochs (default: 2000)")

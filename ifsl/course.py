@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import InputError, shown
-from .learners import LEARNERS, Learner, build_model
+from .learners import Learner, build_model
 from .learners.backbones import LitePyramid
 from .run.evaluation import METRICS, Result
 from .tiny import ensure_tiny
@@ -61,7 +61,7 @@ def find_top(folder: Path) -> Path:
 
 
 def measure_costs(
-    methods: Sequence[str] = tuple(LEARNERS),
+    methods: Sequence[str] = tuple(TITLES),
     backbone: str = "efficientnet_lite0",
     way: int = 1,
     shot: int = 1,

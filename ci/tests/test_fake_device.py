@@ -13,13 +13,16 @@ import torch
 from torch._subclasses import FakeTensorMode
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 
-from ifsl.learners import LEARNERS, build_model
+from ifsl.learners import LEARNERS, build_model, learner_class
 from ifsl.learners.learner import check_episode
-from ifsl.learners.maps import strong_loss, weak_loss
 
-BACKBONES = ("resnet50", "efficientnet_lite0")
+PAIRS = [
+    (method, backbone)
+    for method in LEARNERS
+    for backbone in ("resnet50", "dino_vits8", "dinov2_vits14", "efficientnet_lite0")
+    if backbone in learner_class(method).backbones
+]
 EPISODES = ((1, 1), (2, 2))
-WITHOUT_MASKS = ("pfenet", "hsnet", "asnet")
 
 WAIT = {
     "item": lambda x: x.sum().item(),
@@ -51,9 +54,12 @@ def losses(model, way: int, shot: int, device: str):
     """The strong loss of a batch, and the weak one where the learner has one."""
     query, supports, masks = make_episode(way, shot, model.image_size, device)
     truth = torch.ones(len(query), *query.shape[-2:], dtype=torch.uint8, device=device)
-    yield strong_loss(model.maps(query, supports, masks).stacked, truth)
-    if model.method in WITHOUT_MASKS:
-        yield weak_loss(model(query, supports, None), torch.ones(len(query), way, dtype=torch.bool, device=device))
+    present = torch.ones(len(query), way, dtype=torch.bool, device=device)
+    yield model.loss(model.maps(query, supports, masks), truth, present)
+    if way == 1:
+        yield model.loss(model.maps(query, supports, masks), truth, present, task="fs-s")
+    if not model.needs_masks:
+        yield model.loss(model.maps(query, supports, None), truth, present, weak=True)
 
 
 @pytest.mark.parametrize("name", WAIT)
@@ -80,8 +86,7 @@ def test_checks_of_values_wait(pretended):
     model(*episode)
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
-@pytest.mark.parametrize("method", LEARNERS)
+@pytest.mark.parametrize("method, backbone", PAIRS)
 def test_no_forward_waits(pretended, method, backbone):
     """In evaluation and in training, the losses included."""
     model = build_model(method, backbone)
@@ -101,8 +106,7 @@ def test_no_forward_with_the_published_prior_waits(pretended):
         assert model(*make_episode(way, shot, 400, pretended)).shape == (2, way, 2, 50, 50)
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
-@pytest.mark.parametrize("method", LEARNERS)
+@pytest.mark.parametrize("method, backbone", PAIRS)
 def test_no_training_step_waits(method, backbone):
     """Forward, loss, gradients and the published optimiser's step."""
     with torch.device("meta"):

@@ -1,4 +1,4 @@
-"""The paper: five learners, one module each, and what they share; `build_model` makes one by its published name."""
+"""The learners, one module each, and what they share; `build_model` makes one by its published name."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -25,8 +25,9 @@ def learner_class(method: str) -> "type[Learner]":
 def build_model(method: str, backbone: str = "resnet50", pretrained: bool = False, **options) -> "Learner":
     """An untrained learner in evaluation mode.
 
-    method: panet, pfenet, hsnet, asnet or asnethm; backbone: resnet50, resnet101, vgg16 or efficientnet_lite0;
-    pretrained: load the backbone's ImageNet weights. Way and shot come from the inputs, not from here. `options` are
+    method: panet, pfenet, hsnet, asnet, asnethm, cst, emat or ematseg; backbone: resnet50, resnet101, vgg16 or
+    efficientnet_lite0, for the last three dino_vits8, dinov2_vits14 or efficientnet_lite0; pretrained: load the
+    backbone's published weights. Way and shot come from the inputs, not from here. `options` are
     the learner's own: pfenet has `width` and `published_prior`. Raises `InputError` for unknown names and options, for
     a backbone that the method does not work on, and for weights that cannot be found or downloaded.
     """

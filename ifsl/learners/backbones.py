@@ -22,6 +22,7 @@ from ..weights import read_lite_weights, read_torchvision_weights
 from .fast import backbones as fast
 from .fast import faster
 from .registry import BACKBONES
+from .vit import build_vit
 
 Features = list[list[Tensor]]
 """A feature pyramid: for each level the outputs of its bottlenecks, each (M, C, h, w)."""
@@ -137,16 +138,16 @@ def encode_together(encode: Callable[[Tensor], Features], query: Tensor, support
     return [[x[:count] for x in level] for level in features], [[x[count:] for x in level] for level in features]
 
 
-def build_backbone(
-    name: str, pretrained: bool = False, output_stride: int = 32
-) -> ResNetPyramid | VGGPyramid | LitePyramid:
-    """A backbone in evaluation mode, with ImageNet weights if `pretrained`.
+def build_backbone(name: str, pretrained: bool = False, output_stride: int = 32) -> nn.Module:
+    """A backbone in evaluation mode, with published weights if `pretrained`.
 
     output_stride: of EfficientNet-Lite0's last blocks, 8, 16 or 32. Raises `InputError` for an unknown name, and for
     weights that are neither on this machine nor can be downloaded.
     """
     if name not in BACKBONES:
         raise InputError(f"There is no backbone {shown(name)}; choose one of {', '.join(BACKBONES)}.")
+    if BACKBONES[name].patch:
+        return build_vit(name, pretrained)
     if name == "efficientnet_lite0":
         backbone = LitePyramid(output_stride)
         if pretrained:

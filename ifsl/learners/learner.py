@@ -12,8 +12,8 @@ from ..checks import check_shapes, check_sizes, check_values
 from ..errors import InputError, shown
 from ..tasks import check_task
 from .backbones import Features
-from .maps import Maps, predict
-from .registry import BACKBONES
+from .maps import Maps, fss_loss, predict, strong_loss, weak_loss
+from .registry import BACKBONES, PYRAMIDS
 
 
 class Learner(nn.Module):
@@ -23,14 +23,16 @@ class Learner(nn.Module):
     method: its published name. backbones: the backbones it works on. options: names of the options that its constructor
     takes besides the backbone. frozen: whether the backbone stays as it was pretrained. needs_masks: why it cannot work
     from class tags alone, None if it can. unused: beginnings of the names of parameters that get no gradient.
+    weak_monitor: the metric whose highest value marks the best checkpoint of a run from class tags.
     """
 
     method: str
-    backbones = tuple(BACKBONES)
+    backbones = PYRAMIDS
     options: tuple[str, ...] = ()
     frozen = True
     needs_masks: str | None = None
     unused: tuple[str, ...] = ()
+    weak_monitor = "val_er"
 
     def __init__(self, backbone: str):
         super().__init__()
@@ -55,6 +57,22 @@ class Learner(nn.Module):
         """Features of B queries and of B·N·K supports (ordered episode, way, shot), and masks (B, N, K, S, S)."""
         raise NotImplementedError
 
+    def guess_masks(self, support: Features, whole: Tensor) -> Tensor:
+        """Masks for supports that have class tags alone: as in `whole` (B, N, K, S, S), the whole image counts."""
+        return whole
+
+    def decide(self, found: Maps, sizes: list[tuple[int, int]], task: str = "fs-cs") -> tuple[Tensor, list[Tensor]]:
+        """What the maps mean: presence (B, N) bool and B segmentations (H, W) of `sizes`; see `maps.predict`."""
+        return predict(found, sizes, task)
+
+    def loss(
+        self, found: Maps, query_masks: Tensor, present: Tensor, task: str = "fs-cs", weak: bool = False
+    ) -> Tensor:
+        """The loss under a task: against the query's mask (B, S, S), or with `weak` against presence (B, N) alone."""
+        if task == "fs-s":
+            return fss_loss(found.log_prob[:, 0], query_masks)
+        return weak_loss(found.log_prob, present) if weak else strong_loss(found.stacked, query_masks)
+
     @staticmethod
     def optimizer(parameters: Iterable[nn.Parameter], lr: float | None = None, weak: bool = False):
         """The published optimiser; lr: a learning rate instead of the published one."""
@@ -72,17 +90,17 @@ class Learner(nn.Module):
         """The class maps of the queries.
 
         query: (B, 3, S, S) normalised images; supports: (B, N, K, 3, S, S); masks: (B, N, K, S, S) of 0 and 1, or None
-        for class tags alone (weak supervision): then the whole support image counts as its class. features: what
-        `encode_query` and `encode_support` return for these images, where somebody has kept them. Raises `InputError`
-        where the shapes do not fit, and on a CPU where values do not (on a GPU, `predict` checks them).
+        for class tags alone (weak supervision; see `guess_masks`). features: what `encode_query` and `encode_support`
+        return for these images, where somebody has kept them. Raises `InputError` where the shapes do not fit, and on
+        a CPU where values do not (on a GPU, `predict` checks them).
         """
         self.check_shapes(query, supports, masks)
         if query.device.type == "cpu":
             check_values(query, supports, masks)
-        masks = torch.ones_like(supports[:, :, :, 0]) if masks is None else masks.to(query.dtype)
+        given = torch.ones_like(supports[:, :, :, 0]) if masks is None else masks.to(query.dtype)
         if features is None:
-            features = self.encode(query, supports.flatten(0, 2), masks.flatten(0, 2))
-        return self.compare(*features, masks)
+            features = self.encode(query, supports.flatten(0, 2), given.flatten(0, 2))
+        return self.compare(*features, self.guess_masks(features[1], given) if masks is None else given)
 
     def forward(self, query: Tensor, supports: Tensor, masks: Tensor | None = None) -> Tensor:
         """Log-probabilities (B, N, 2, h, w) of background and foreground; see `maps`."""
@@ -105,7 +123,7 @@ class Learner(nn.Module):
         check_episode(self, query, supports, masks)
         check_task(task, supports.shape[1], masks is None)
         sizes = [tuple(query.shape[-2:])] * len(query) if sizes is None else check_sizes(sizes, len(query))
-        return predict(self.maps(query, supports, masks), sizes, task)
+        return self.decide(self.maps(query, supports, masks), sizes, task)
 
     # The frozen backbone
 

@@ -11,6 +11,9 @@ LEARNERS = {
     "hsnet": ("hsnet", "HSNet"),
     "asnet": ("asnet", "ASNet"),
     "asnethm": ("hybrid_masking", "HybridMasking"),
+    "cst": ("cst", "CST"),
+    "emat": ("emat", "EMAT"),
+    "ematseg": ("emat", "EMATSeg"),
 }
 """Published name of a method: (module, class)."""
 
@@ -20,16 +23,18 @@ class Backbone:
     """Facts about a backbone.
 
     image_size: the side in pixels that images are resized to. depths, channels: bottlenecks (or blocks, convolutions)
-    of the levels of stride 8, 16 and 32, and their channels. head: the ImageNet classifier, through which no image
-    goes. key: a tensor that only this backbone's checkpoints contain. sides: image sides that ASNet can squeeze.
+    of the levels of stride 8, 16 and 32, and their channels; a vision transformer has one level, of the stride `patch`.
+    head: the ImageNet classifier, through which no image goes. key: a tensor that only this backbone's checkpoints
+    contain. sides: image sides that ASNet can squeeze. patch: side in pixels of a vision transformer's patches.
     """
 
     image_size: int
-    depths: tuple[int, int, int]
-    channels: tuple[int, int, int]
+    depths: tuple[int, ...]
+    channels: tuple[int, ...]
     head: tuple[str, ...]
     key: str
     sides: range = range(257, 513)
+    patch: int | None = None
 
 
 BACKBONES = {
@@ -39,5 +44,11 @@ BACKBONES = {
         272, (2, 6, 5), (40, 112, 320), ("net.conv_head", "net.bn2", "net.classifier"), "net.conv_stem.weight"
     ),
     "vgg16": Backbone(400, (3, 3, 1), (512, 512, 512), ("classifier",), "features.28.weight", sides=range(272, 520)),
+    "dino_vits8": Backbone(400, (12,), (384,), (), "blocks.0.norm1.weight", patch=8),
+    "dinov2_vits14": Backbone(700, (12,), (384,), (), "blocks.0.ls1.gamma", patch=14),
 }
-"""Name of a backbone: what is known about it. resnet101's checkpoints contain resnet50's key too."""
+"""Name of a backbone: what is known about it. The keys of resnet50 and dino_vits8 are in the checkpoints of resnet101
+and dinov2_vits14 too."""
+
+PYRAMIDS = tuple(name for name, facts in BACKBONES.items() if facts.patch is None)
+"""The backbones that return a pyramid of three levels."""

@@ -1,7 +1,8 @@
 """Checkpoints: the published ones, those of our own training, and the small ones of `data/checkpoints` (chapter 12).
 
 The names and shapes of a file's tensors tell which learner it belongs to. Only HM and ASNet look the same there; the
-file's settings, those beside it, the folder's name or the argument `method` decide between them.
+file's settings, those beside it, the folder's name or the argument `method` decide between them. Published files of CST
+and EMAT contain their backbone, so they need no other weights.
 
 No file is trusted: PyTorch's files are read with `weights_only=True`, which makes tensors and plain values and runs no
 code; safetensors files cannot contain anything else.
@@ -40,7 +41,7 @@ def load_model(path: str | Path, method: str | None = None, backbone: str | None
         raise InputError(f"There is no checkpoint {path}; give a .ckpt or .safetensors file, or a log folder.")
     state, settings = read_safetensors(path) if path.suffix == ".safetensors" else read_ckpt(path)
     settings = read_settings_beside(path) | settings
-    methods, held = identify(state, path)
+    methods, held = identify(state, path, settings)
     method = choose_method(methods, method, settings, path)
     if backbone not in (None, held):
         raise InputError(f"{path} holds {method} on {held}, not on {backbone}; leave out the backbone.")
@@ -100,8 +101,12 @@ def best_checkpoint(folder: str | Path) -> Path:
 # Which learner it is --------------------------------------------------------------------------------------------------
 
 
-def identify(state: dict[str, Tensor], path: Path) -> tuple[tuple[str, ...], str]:
-    """The methods (two if they look the same) and the backbone whose tensors have these names and shapes."""
+def identify(state: dict[str, Tensor], path: Path, settings: dict | None = None) -> tuple[tuple[str, ...], str]:
+    """The methods (two if they look the same) and the backbone whose tensors have these names and shapes.
+
+    settings: what the file says about its training. CST's learner looks the same on both vision transformers, so where
+    the backbone is not in the file, they decide.
+    """
     try:
         if "down_qry.0.weight" in state:
             inputs = state["down_qry.0.weight"].shape[1]  # layer2 and layer3 side by side
@@ -111,12 +116,37 @@ def identify(state: dict[str, Tensor], path: Path) -> tuple[tuple[str, ...], str
             if f"learner.encoder_layer2.{first}" in state:
                 inputs = tuple(state[f"learner.encoder_layer{level}.{first}"].shape[1] for level in (2, 3, 4))
                 return methods, next(name for name, facts in BACKBONES.items() if facts.depths == inputs)
+        # resnet101's key before resnet50's, which its checkpoints contain too; so with dinov2_vits14 and dino_vits8
+        keys = (name for name in reversed(BACKBONES) if f"backbone.{BACKBONES[name].key}" in state)
         if state and all(name.startswith("backbone.") for name in state):
-            # resnet101's key first: its checkpoints contain resnet50's too
-            return ("panet",), next(name for name in reversed(BACKBONES) if f"backbone.{BACKBONES[name].key}" in state)
+            return ("panet",), next(keys)
+        method, held = find_token_learner(state), next(keys, (settings or {}).get("backbone"))
+        if method is not None and held in learner_class(method).backbones:
+            check_support_size(path)
+            return (method,), held
     except (KeyError, IndexError, StopIteration):
         pass  # such names, but not all of them, or of other shapes
     raise InputError(f"{path} holds no whole learner of this package; give a checkpoint of {', '.join(LEARNERS)}.")
+
+
+def find_token_learner(state: dict[str, Tensor]) -> str | None:
+    """Which of cst, emat and ematseg has these tensors, None for any other learner."""
+    first = "learner.corrtransformer.0.attn"
+    if f"{first}.qkv.weight" in state:
+        return "cst"
+    if f"{first}.kv.weight" in state:
+        return "emat" if "learner.decoder1_cls.0.weight" in state else "ematseg"
+    return None
+
+
+def check_support_size(path: Path) -> None:
+    """Raise `InputError` for CST-large, which looks like CST: only the config.yaml beside it tells them apart."""
+    try:
+        text = (path.parent / "config.yaml").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return
+    if re.search(r"^\s*SUPPORT_DIM:\s*325\s*$", text, re.MULTILINE):
+        raise InputError(f"{path} holds CST-large, with 18 x 18 support cells, which is not here; give cst or emat.")
 
 
 def choose_method(methods: tuple[str, ...], asked: str | None, settings: dict, path: Path) -> str:

@@ -23,7 +23,6 @@ from ..data.files import write_whole
 from ..data.loading import TEST_EPISODES, TestEpisodes, loader
 from ..errors import InputError, shown, writing
 from ..learners.learner import Learner, check_episode
-from ..learners.maps import predict
 from ..tasks import AUGMENTS, check_setting, check_task
 from .metrics import ExactRatio, MeanIoU
 
@@ -262,7 +261,7 @@ def predictions(
         masks = None if weak else batch["masks"].to(device)
         if number == 0:
             check_episode(model, query, supports, masks)
-        presence, segmentations = predict(model.maps(query, supports, masks), batch["sizes"], task)
+        presence, segmentations = model.decide(model.maps(query, supports, masks), batch["sizes"], task)
         yield batch | {"found_presence": presence, "found_masks": segmentations}
 
 

@@ -18,8 +18,9 @@ class FeatureCache:
     are encoded one at a time, so that the features do not depend on which batch an image came in first. A query is kept
     under its name, a support under its name and class, because its mask enters the features of most learners.
 
-    Memory: 1.4 MB an image for EfficientNet-Lite0 at 272 px, 40 MB for ResNet-50 at 400 px; twice that for an image
-    that is both a query and a support. Raises `InputError` for a learner whose backbone is trained.
+    Memory: 1.4 MB an image for EfficientNet-Lite0 at 272 px, 40 MB for ResNet-50 at 400 px, 50 MB for the query of a
+    vision transformer; twice that for an image that is both a query and a support. Raises `InputError` for a learner
+    whose backbone is trained.
     """
 
     def __init__(self, learner: Learner):

@@ -137,7 +137,7 @@ class Settings:
     @property
     def monitor(self) -> str:
         """The metric whose highest value marks the best checkpoint, as published."""
-        return "val_er" if self.weak else "val_miou"
+        return learner_class(self.method).weak_monitor if self.weak else "val_miou"
 
     @property
     def options(self) -> dict[str, int | bool]:

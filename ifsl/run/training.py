@@ -26,7 +26,7 @@ from ..data.loading import EpochSampler, TestEpisodes, TrainEpisodes, collate, l
 from ..errors import InputError
 from ..learners import build_model
 from ..learners.learner import Learner, check_episode
-from ..learners.maps import Maps, fss_loss, predict, strong_loss, weak_loss
+from ..learners.maps import Maps
 from .checkpoints import load_model, trained_state
 from .devices import find_hardware
 from .feature_cache import FeatureCache
@@ -125,12 +125,8 @@ class Training(lightning.LightningModule):
     def training_step(self, batch: dict, _: int) -> Tensor:
         """The loss: against class tags (weak) or against the query's mask (strong, and FS-S)."""
         found = self.maps(batch)
-        if self.settings.task == "fs-s":
-            loss = fss_loss(found.log_prob[:, 0], batch["query_masks"])
-        elif self.settings.weak:
-            loss = weak_loss(found.log_prob, batch["presence"])
-        else:
-            loss = strong_loss(found.stacked, batch["query_masks"])
+        truth = batch["query_masks"], batch["presence"]
+        loss = self.learner.loss(found, *truth, self.settings.task, self.settings.weak)
         self.log("loss", loss, batch_size=len(batch["query"]))
         return loss
 
@@ -143,7 +139,7 @@ class Training(lightning.LightningModule):
 
     def validation_step(self, batch: dict, _: int) -> None:
         found = self.maps(batch)
-        presence, segmentations = predict(found, batch["sizes"], self.settings.task)
+        presence, segmentations = self.learner.decide(found, batch["sizes"], self.settings.task)
         self.er.update(presence, batch["presence"])
         self.miou.update(segmentations, batch["query_masks"], batch["classes"])
 
