@@ -11,6 +11,7 @@ import argparse
 import sys
 from argparse import Namespace
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from .errors import InputError, writing
@@ -20,7 +21,7 @@ from .tasks import AUGMENTS, OBJECTS, TASKS, check_setting
 
 UNTRAINED = "untrained"
 
-ASKED = ("eval", "vis", "resume", "checkpoint", "episodes", "own_size", "augment", "objects")
+ASKED = ("eval", "vis", "resume", "checkpoint", "episodes", "own_size", "augment", "objects", "seen_classes")
 """Options that are not settings of a run."""
 
 AGAIN = "Give the command again to go on."
@@ -142,6 +143,9 @@ def build_parser() -> Parser:
     testing.add_argument(
         "--objects", choices=OBJECTS, help="only queries whose object covers so many %% of the picture"
     )
+    testing.add_argument(
+        "--seen-classes", action="store_true", help="allow a test on classes that the learner was trained on"
+    )
     testing.add_argument("--vis", action="store_true", help="with --eval: also write a picture of each episode")
 
     machine = parser.add_argument_group("machine")
@@ -157,7 +161,7 @@ def train_or_test(options: Namespace) -> int:
     given = vars(options)
     asked = {name: given.pop(name) for name in ASKED if name in given}
     settings = Settings(**given)
-    for name in ("vis", "checkpoint", "episodes", "own_size", "augment", "objects"):
+    for name in ("vis", "checkpoint", "episodes", "own_size", "augment", "objects", "seen_classes"):
         if name in asked and "eval" not in asked:
             raise InputError(f"--{name.replace('_', '-')} is for testing; add --eval, or leave it out.")
     if "resume" in asked and "eval" in asked:
@@ -205,6 +209,10 @@ def test(settings: Settings, given: dict, asked: dict) -> None:
     bench.check_layout()
     model = load(settings, given, asked.get("checkpoint"))
     episodes, size = asked.get("episodes", 1000), settings.size or model.image_size
+    folder = result_folder(model, settings, given, asked.get("checkpoint"))
+    name = f"test-{settings.way}way-{settings.shot}shot" + ("-fs-s" if settings.task == "fs-s" else "")
+    name += (f"-{augment}" if augment else "") + (f"-objects{objects}" if objects else "")
+    check_result(folder / f"{name}.json", model)
     device = pick_device(settings.devices)
     with reduce_precision(settings.precision, device):
         result = evaluate(
@@ -222,12 +230,11 @@ def test(settings: Settings, given: dict, asked: dict) -> None:
             own_size="own_size" in asked,
             augment=augment,
             objects=objects,
+            seen_classes="seen_classes" in asked,
             device=device,
         )
     print(result.table())
-    name = f"test-{settings.way}way-{settings.shot}shot" + ("-fs-s" if settings.task == "fs-s" else "")
-    name += (f"-{augment}" if augment else "") + (f"-objects{objects}" if objects else "")
-    for path in result.save(settings.folder, name):
+    for path in result.save(folder, name):
         print(path)
     if "vis" in asked:
         data = TestEpisodes(
@@ -242,7 +249,7 @@ def test(settings: Settings, given: dict, asked: dict) -> None:
             augment,
             objects,
         )
-        print(save_pictures(model.to(device), data, settings))
+        print(save_pictures(model.to(device), data, settings, folder))
 
 
 def load(settings: Settings, given: dict, checkpoint: str | None):
@@ -261,13 +268,49 @@ def load(settings: Settings, given: dict, checkpoint: str | None):
     return load_model(path, **asked)
 
 
-def save_pictures(model, data, settings: Settings) -> Path:
+def result_folder(model, settings: Settings, given: dict, checkpoint: str | None) -> Path:
+    """Where the result of a learner goes: to its run, or to a folder of its own beside the runs.
+
+    A checkpoint in the log folder of a run on this benchmark and fold belongs to the run. Any other gets the folder
+    `tested-<file>-<checksum>`, an untrained learner `untrained-<method>-seed<seed>`, unless a logpath is given.
+    """
+    if checkpoint is None:
+        return settings.folder
+    logs = replace(settings, backbone=model.backbone_name, method=model.method).folder
+    if "logpath" in given:
+        return logs
+    if checkpoint == UNTRAINED:
+        return logs.with_name(f"untrained-{model.method}-seed{settings.seed}")
+    home = Path(checkpoint).absolute()
+    home = home if home.is_dir() else home.parent
+    if home.parent == logs.absolute().parent:
+        return logs.with_name(home.name)
+    return logs.with_name(f"tested-{Path(checkpoint).stem}-{model.settings['sha256'][:8]}")
+
+
+def check_result(path: Path, model) -> None:
+    """Raise `InputError` if a result file holds another learner's result.
+
+    The step does not count: a run goes on, and is tested again.
+    """
+    from .run.evaluation import Result, trace_training
+
+    if not path.is_file():
+        return
+    before = Result.load(path).settings
+    now = {"method": model.method, "backbone": model.backbone_name, **trace_training(model)}
+    facts = [(s["method"], s["backbone"], (s.get("trained") or {}) | {"step": None}) for s in (before, now)]
+    if "trained" in before and facts[0] != facts[1]:
+        raise InputError(f"{path} holds the result of another learner; give --logpath another name.")
+
+
+def save_pictures(model, data, settings: Settings, log_folder: Path) -> Path:
     """Write a picture of each of `data`'s episodes with its prediction into `<log folder>/vis`, named by its index."""
     from tqdm.auto import tqdm
 
     from .pictures.episodes import show
 
-    folder, device = settings.folder / "vis", next(model.parameters()).device
+    folder, device = log_folder / "vis", next(model.parameters()).device
     with writing(folder, "make room or choose another folder"):
         folder.mkdir(parents=True, exist_ok=True)
         for index in tqdm(range(len(data)), unit="picture"):

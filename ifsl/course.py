@@ -1,4 +1,4 @@
-"""What every chapter starts with, what chapters 05 to 09 measure, and how chapters 06 and 12 compare two learners.
+"""What every chapter starts with, and what chapters 05 to 09 measure.
 
 Letters: B episodes, N ways, K shots, S image side.
 """
@@ -9,14 +9,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .errors import InputError, shown
 from .learners import Learner, build_model
 from .learners.backbones import LitePyramid
-from .run.evaluation import METRICS, Result
 from .tiny import ensure_tiny
 
 TITLES = {"panet": "PANet", "pfenet": "PFENet", "hsnet": "HSNet", "asnet": "ASNet", "asnethm": "HM"}
@@ -148,31 +146,3 @@ def time_call(run: Callable[[], object], device: torch.device | str = "cpu") -> 
 def wait_for(device: torch.device | str) -> None:
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
-
-
-# Two learners on the same episodes -----------------------------------------------------------------------------------
-
-
-def compare_results(first: Result, second: Result, resamples: int = 1000) -> dict[str, tuple[float, float, float]]:
-    """How far the first result is ahead of the second, in points: {"ER", "mIoU": (difference, low, high)}.
-
-    low and high enclose 95 % of the differences when the episodes are drawn again with replacement, the same for both
-    (the paired bootstrap of chapter 12). Raises `InputError` for results over different episodes.
-    """
-    same = ("benchmark", "fold", "way", "shot", "episodes", "void", "task", "compared_at", "augment", "objects")
-    for name in same:
-        one, other = first.settings.get(name), second.settings.get(name)
-        if one != other:
-            raise InputError(
-                f"The results are over other episodes ({name} is {shown(one)} and {shown(other)}); "
-                "evaluate both learners on the same ones."
-            )
-    episodes = len(first.counts)
-    times = np.random.default_rng(0).multinomial(episodes, [1 / episodes] * episodes, size=resamples)
-    as_they_are = first.resample(np.ones((1, episodes), int)), second.resample(np.ones((1, episodes), int))
-    resampled = first.resample(times), second.resample(times)
-    differences = {}
-    for metric in resampled[0]:
-        ((value,), values) = (one[metric] - other[metric] for one, other in (as_they_are, resampled))
-        differences[METRICS[metric]] = (float(value), *np.percentile(values, [2.5, 97.5]).tolist())
-    return differences

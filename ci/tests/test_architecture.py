@@ -23,7 +23,7 @@ FLOORS = [
     ["ifsl.data"],
     ["ifsl.run", "ifsl.tiny"],
     ["ifsl.pictures", "ifsl.course"],
-    ["ifsl", "ifsl.__main__", "ifsl.download", "ifsl.tiny.__main__"],
+    ["ifsl", "ifsl.__main__", "ifsl.collect", "ifsl.download", "ifsl.tiny.__main__"],
 ]
 """The rooms, the lowest first. A room is a package with all its modules or a single module; `ifsl` is its __init__."""
 

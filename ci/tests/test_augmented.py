@@ -14,7 +14,6 @@ from test_benchmarks import write_lists
 
 import ifsl
 from ifsl.__main__ import main
-from ifsl.course import compare_results
 from ifsl.data.augmented import LEAST_SHARE, augment_supports, measure
 from ifsl.data.benchmarks import Benchmark
 from ifsl.data.lists import write_lists as write_all_lists
@@ -214,7 +213,7 @@ def test_er_asks_for_the_added_ways(bench):
     assert results[0].exact == results[1].exact and results[2].er < results[0].er
     assert "support sets" not in results[0].table() and results[0].settings["augment"] is None
     with pytest.raises(InputError, match="augment is 'full' and None"):
-        compare_results(results[2], results[0])
+        results[2].difference(results[0])
 
 
 # Object sizes ---------------------------------------------------------------------------------------------------------

@@ -61,21 +61,21 @@ def kept(name: str) -> Result:
 
 def test_the_difference_of_two_results_is_paired() -> None:
     asnet, hsnet = kept("asnet"), kept("hsnet")
-    found = course.compare_results(asnet, hsnet)
+    found = asnet.difference(hsnet)
     for metric, gap in (("ER", asnet.er - hsnet.er), ("mIoU", asnet.miou - hsnet.miou)):
         value, low, high = found[metric]
         assert value == pytest.approx(gap, abs=1e-3) and low < value < high
     alone = [result.intervals()["er"] for result in (asnet, hsnet)]
     unpaired = sum((high - low) ** 2 for low, high in alone) ** 0.5
     assert found["ER"][2] - found["ER"][1] < unpaired, "both answered the same episodes"
-    assert course.compare_results(asnet, asnet)["mIoU"] == (0, 0, 0)
+    assert asnet.difference(asnet)["mIoU"] == (0, 0, 0)
 
 
 def test_results_over_other_episodes_are_not_compared() -> None:
     asnet = kept("asnet")
     other = Result(**vars(asnet) | {"settings": asnet.settings | {"way": 2}})
     with pytest.raises(InputError, match="way is 1 and 2"):
-        course.compare_results(asnet, other)
+        asnet.difference(other)
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)

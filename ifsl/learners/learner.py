@@ -24,6 +24,8 @@ class Learner(nn.Module):
     takes besides the backbone. frozen: whether the backbone stays as it was pretrained. needs_masks: why it cannot work
     from class tags alone, None if it can. unused: beginnings of the names of parameters that get no gradient.
     weak_monitor: the metric whose highest value marks the best checkpoint of a run from class tags.
+
+    settings: what the checkpoint that it was loaded from tells about its training; empty for one that was just built.
     """
 
     method: str
@@ -37,6 +39,7 @@ class Learner(nn.Module):
     def __init__(self, backbone: str):
         super().__init__()
         self.backbone_name = backbone
+        self.settings: dict = {}
         self.image_size = BACKBONES[backbone].image_size  # the side S that images are resized to
 
     # What a subclass defines

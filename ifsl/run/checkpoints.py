@@ -9,6 +9,7 @@ code; safetensors files cannot contain anything else.
 """
 
 import argparse
+import hashlib
 import json
 import pickle
 import re
@@ -25,7 +26,8 @@ from ..learners import BACKBONES, LEARNERS, Learner, build_model, learner_class
 
 
 def load_model(path: str | Path, method: str | None = None, backbone: str | None = None, **options) -> Learner:
-    """The learner in a checkpoint, in evaluation mode; its `settings` are what the file tells about its training.
+    """The learner in a checkpoint, in evaluation mode; its `settings` are what the file tells about its training, and
+    which file it is.
 
     path: a published .ckpt, one of our training, a .safetensors of `save_learner`, or a folder (see `best_checkpoint`).
     options: of the learner, such as `published_prior` of pfenet, instead of those it was trained with. A frozen
@@ -58,7 +60,7 @@ def load_model(path: str | Path, method: str | None = None, backbone: str | None
     fill(model, state, path)
     if isinstance(settings.get("size"), int):
         model.image_size = settings["size"]
-    model.settings = settings
+    model.settings = settings | {"checkpoint": str(path), "sha256": hash_file(path)}
     return model
 
 
@@ -73,6 +75,7 @@ def save_learner(model: Learner, path: str | Path, **settings) -> Path:
 
     path = Path(path)
     state = {name: shrink(value.detach().cpu()).contiguous() for name, value in trained_state(model).items()}
+    settings = {"step": model.settings.get("step")} | settings
     settings |= {"method": model.method, "backbone": model.backbone_name, "size": model.image_size}
     settings |= {name: getattr(model, name) for name in model.options}
     if model.frozen:
@@ -207,7 +210,8 @@ def read_ckpt(path: Path) -> tuple[dict[str, Tensor], dict]:
         if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()):
             raise TypeError("no tensors by name")
         settings = checkpoint.get("settings", checkpoint.get("hyper_parameters", {}))
-        return state, vars(settings) if isinstance(settings, argparse.Namespace) else dict(settings)
+        settings = vars(settings) if isinstance(settings, argparse.Namespace) else dict(settings)
+        return state, settings | ({"step": checkpoint["global_step"]} if "global_step" in checkpoint else {})
     except Exception as error:  # a broken or hostile file can fail in any way
         if isinstance(error, pickle.UnpicklingError) and (code := re.search(r"(?:GLOBAL|would run) (\S+)", str(error))):
             raise InputError(
@@ -254,6 +258,12 @@ def frozen_names(model: Learner) -> set[str]:
     """Names of the tensors of a learner's frozen modules."""
     frozen = {id(tensor) for part in model.frozen_modules() for tensor in part.state_dict(keep_vars=True).values()}
     return {name for name, tensor in model.state_dict(keep_vars=True).items() if id(tensor) in frozen}
+
+
+def hash_file(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fingerprint(model: Learner) -> int:

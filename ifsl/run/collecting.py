@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.classes import FOLDS
+from ..data.classes import COCO_NAMES, FOLDS, PASCAL_NAMES
 from ..errors import InputError
 from .evaluation import METRICS, Result
 from .published import Score, find_published
@@ -61,10 +61,16 @@ class Row:
         low, high = np.percentile(np.mean(values, axis=0), [2.5, 97.5])
         return float(np.mean(list(self.scores(metric).values()))), float(low), float(high)
 
+    def is_real(self) -> bool:
+        """Whether the classes are those of the real benchmark, and not of one in its layout."""
+        names = next(iter(self.results.values())).class_names
+        real = dict(enumerate(PASCAL_NAMES if self.settings["benchmark"] == "pascal" else COCO_NAMES, start=1))
+        return all(name == real.get(c) for c, name in names.items())
+
     def published(self) -> Score | None:
         """The published score, if this is the published setting: real data and lists, all as drawn."""
         s = self.settings
-        if s.get("data") == "tiny benchmark" or s["lists"] != "as given" or s.get("augment") or s.get("objects"):
+        if not self.is_real() or s["lists"] != "as given" or s.get("augment") or s.get("objects"):
             return None
         weak = s["supervision"] == "weak"
         return find_published(
@@ -102,7 +108,7 @@ def tabulate(rows: Iterable[Row]) -> list[list[str]]:
         s, published = row.settings, row.published()
         supervision = ", class tags" if s["supervision"] == "weak" else ""
         extras = [str(s[name]) for name in ("augment", "objects") if s.get(name)]
-        data = f"{s['benchmark']} (tiny)" if s.get("data") == "tiny benchmark" else s["benchmark"]
+        data = s["benchmark"] if row.is_real() else f"{s['benchmark']}, other classes"
         task = ", ".join([s["task"].upper() + supervision, *extras])
         for at, metric in enumerate(row.metrics):
             scores, (mean, low, high) = row.scores(metric), row.mean(metric)

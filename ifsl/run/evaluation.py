@@ -11,6 +11,7 @@ import platform
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import torch
 from tqdm.auto import tqdm
 
 from ..data.benchmarks import Benchmark
+from ..data.classes import FOLDS, fold_classes
 from ..data.files import write_whole
 from ..data.loading import TEST_EPISODES, TestEpisodes, loader
 from ..errors import InputError, shown, writing
@@ -29,6 +31,15 @@ from .metrics import ExactRatio, MeanIoU
 METRICS = {"er": "ER", "miou": "mIoU", "fb_iou": "FB-IoU"}
 """Field of a `Result`: what the metric is called."""
 
+SAME_EPISODES = (
+    *("benchmark", "fold", "split", "lists", "way", "shot", "episodes", "void", "task", "compared_at"),
+    *("augment", "objects"),
+)
+"""Settings that two results must share to be over the same episodes."""
+
+TRAINED = ("benchmark", "fold", "step", "seed", "task", "weak", "lists")
+"""What a result says of the training of the learner, if its checkpoint tells it."""
+
 
 @dataclass
 class Result:
@@ -37,8 +48,9 @@ class Result:
     er: 0/1 exact ratio, None in FS-S, which does not ask for presence; miou: mean IoU over the split's classes; fb_iou:
     mean of foreground and background IoU; iou_per_class: {class id: IoU}; class_names: {class id: name}; exact: for
     each episode, whether all its presences were predicted correctly, empty in FS-S; counts: for each episode, {class
-    id: (intersection, union)} in pixels, the background under 0; settings: what was evaluated, on what; seconds: how
-    long it took; versions: of Python and PyTorch.
+    id: (intersection, union)} in pixels, the background under 0; settings: what was evaluated, on what (checkpoint, its
+    checksum sha256 and trained, what it tells about its training, are None for a learner that was just built); seconds:
+    how long it took; versions: of Python, PyTorch and this package.
     """
 
     er: float | None
@@ -80,6 +92,34 @@ class Result:
             return {"miou": miou, "fb_iou": 50 * (fore + back)}
         return {"er": 100 * (times @ np.array(self.exact)) / times.sum(axis=1), "miou": miou}
 
+    def difference(self, other: "Result", resamples: int = 1000) -> dict[str, tuple[float, float, float]]:
+        """How far this result is ahead of another, in points: {"ER", "mIoU": (difference, low, high)}.
+
+        low and high enclose 95 % of the differences when the episodes are drawn again with replacement, the same for
+        both (the paired bootstrap of chapter 12). Raises `InputError` for results over different episodes.
+        """
+        for name in SAME_EPISODES:
+            one, two = self.settings.get(name), other.settings.get(name)
+            if one != two and (name in self.settings) == (name in other.settings):
+                raise InputError(
+                    f"The results are over other episodes ({name} is {shown(one)} and {shown(two)}); "
+                    "evaluate both learners on the same ones."
+                )
+        asked = [[list(counts) for counts in result.counts] for result in (self, other)]
+        if self.class_names != other.class_names or asked[0] != asked[1]:
+            raise InputError(
+                "The results are over other episodes (their classes differ); evaluate both learners on the same ones."
+            )
+        episodes = len(self.counts)
+        times = np.random.default_rng(0).multinomial(episodes, [1 / episodes] * episodes, size=resamples)
+        as_they_are = self.resample(np.ones((1, episodes), int)), other.resample(np.ones((1, episodes), int))
+        resampled = self.resample(times), other.resample(times)
+        differences = {}
+        for metric in resampled[0]:
+            ((value,), values) = (one[metric] - two[metric] for one, two in (as_they_are, resampled))
+            differences[METRICS[metric]] = (float(value), *np.percentile(values, [2.5, 97.5]).tolist())
+        return differences
+
     def table(self) -> str:
         """The metrics as lines of text, with a line on how void pixels were counted."""
         names = {c: self.class_names[c] for c in self.iou_per_class}
@@ -90,6 +130,7 @@ class Result:
         lines = [title]
         if self.settings["task"] == "fs-s":
             lines += [f"{'task':<{width}}  FS-S, masks compared at {self.settings['compared_at']}"]
+        lines += [f"{'learner':<{width}}  {line}" for line in describe_learner(self.settings)]
         lines += [f"{'void pixels':<{width}}  {self.settings['void']}"]
         if self.settings.get("augment"):
             sizes = "up to {most_ways} ways and {most_shots} shots".format(**self.settings)
@@ -154,6 +195,7 @@ def evaluate(
     own_size: bool = False,
     augment: str | None = None,
     objects: str | None = None,
+    seen_classes: bool = False,
     device: str | torch.device | None = None,
     progress: bool = True,
 ) -> Result:
@@ -166,8 +208,9 @@ def evaluate(
     augment: "partial" or "full", to let supports serve other classes that they show too, so that episodes differ in
     ways and shots, and ER asks for the presence of the added ways too; objects: "0-5", "5-10", "10-15" or "0-15", to
     test only queries whose object covers so many % of the picture (see `Benchmark.draw` for both), of which there may
-    be fewer than `episodes`, and none of some classes, whose IoU then counts as 0; device: where to run, by default a
-    GPU if there is one; progress: show a bar with the metrics so far.
+    be fewer than `episodes`, and none of some classes, whose IoU then counts as 0; seen_classes: allow a test on
+    classes that the learner's checkpoint was trained on; device: where to run, by default a GPU if there is one;
+    progress: show a bar with the metrics so far.
 
     The result does not depend on batch, workers or progress. Raises `InputError` for what cannot be drawn or read.
     """
@@ -184,6 +227,12 @@ def evaluate(
         raise InputError(model.needs_masks)
     check_task(task, way, weak, void_ignore, own_size)
     check_setting(augment, objects, way, task, weak)
+    seen = find_seen_classes(model, bench)
+    if seen and not seen_classes:
+        raise InputError(
+            f"This {model.method} was trained on fold {model.settings['fold']}, whose training classes include "
+            f"{bench.class_names[seen[0]]}; evaluate it on that fold, or allow seen_classes."
+        )
     bench.check_layout()
     data = TestEpisodes(bench, way, shot, episodes, size, void_ignore, task, own_size, augment, objects)
     episodes = len(data)
@@ -240,10 +289,13 @@ def evaluate(
             "most_shots": max(len(drawn.support[0]) for drawn in data.draws),
             "objects": objects,
             "objects_lists": bench.queries_source(objects) if objects else None,
+            "data": str(bench.root),
+            **trace_training(model),
+            "seen_classes": [bench.class_names[c] for c in seen],
             "device": str(device),
         },
         seconds=round(time.perf_counter() - started, 2),
-        versions={"python": platform.python_version(), "torch": torch.__version__},
+        versions={"python": platform.python_version(), "torch": torch.__version__, "ifsl": version("ifsl")},
     )
 
 
@@ -263,6 +315,35 @@ def predictions(
             check_episode(model, query, supports, masks)
         presence, segmentations = model.decide(model.maps(query, supports, masks), batch["sizes"], task)
         yield batch | {"found_presence": presence, "found_masks": segmentations}
+
+
+def trace_training(model: Learner) -> dict:
+    """Which checkpoint a learner is from (checkpoint, sha256), and what that tells about its training (trained)."""
+    trained = {name: model.settings[name] for name in TRAINED if name in model.settings}
+    return {name: model.settings.get(name) for name in ("checkpoint", "sha256")} | {"trained": trained or None}
+
+
+def find_seen_classes(model: Learner, bench: Benchmark) -> list[int]:
+    """The classes of the benchmark's split that the learner was trained on, as far as its checkpoint tells."""
+    trained = model.settings
+    if trained.get("benchmark") != bench.name or trained.get("fold") not in range(FOLDS):
+        return []
+    return sorted(set(fold_classes(bench.name, trained["fold"], "trn")) & set(bench.class_ids))
+
+
+def describe_learner(settings: dict) -> list[str]:
+    """Where the learner of a result is from, and what it was trained on, line by line."""
+    if settings.get("checkpoint") is None:
+        return ["just built, not trained"] if "checkpoint" in settings else []
+    trained = settings["trained"] or {}
+    facts = [
+        f"{name} {trained[name]}" for name in ("benchmark", "fold", "step", "seed") if trained.get(name) is not None
+    ]
+    lines = [f"{settings['checkpoint']} (sha256 {settings['sha256'][:12]}…)"]
+    lines += [f"trained on {', '.join(facts)}"] if facts else ["its file does not tell what it was trained on"]
+    if settings["seen_classes"]:
+        lines.append(f"SEEN IN TRAINING: {', '.join(settings['seen_classes'])}; no measure of few-shot learning")
+    return lines
 
 
 def describe_void(benchmark: str, task: str, void_ignore: bool) -> str:

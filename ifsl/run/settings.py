@@ -181,7 +181,7 @@ def first_process() -> bool:
 
 def check_folder(folder: Path, resume: bool) -> None:
     """Raise `InputError` if the log folder holds a run although none is resumed, or no run although one is."""
-    used = folder.is_dir() and any(folder.iterdir())
+    used = folder.is_dir() and not all(path.name.startswith(("test-", "vis")) for path in folder.iterdir())
     if used and not resume:
         raise InputError(f"{folder} holds a run already; give resume to go on with it, or another logpath.")
     if resume and not used:
