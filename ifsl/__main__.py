@@ -103,6 +103,9 @@ def build_parser() -> Parser:
         action="store_true",
         help="pfenet's prior for several ways, with the published code's fault",
     )
+    what.add_argument(
+        "--frozen-norm", action="store_true", help="panet's batch normalisation keeps its pretrained statistics"
+    )
 
     training = parser.add_argument_group("training")
     training.add_argument("--bsz", type=int, metavar="B", help="episodes in a batch of each process (default: 12)")

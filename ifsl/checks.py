@@ -9,6 +9,13 @@ from torch import Tensor
 from .errors import InputError, is_int, shown
 
 
+def check_flag(name: str, value) -> bool:
+    """The value, if it is True or False; raises `InputError` for anything else."""
+    if not isinstance(value, bool):
+        raise InputError(f"{name} is {shown(value)}; give True or False.")
+    return value
+
+
 def check_shapes(
     query: Tensor, supports: Tensor, masks: Tensor | None, device: torch.device, needs_masks: str | None = None
 ) -> None:

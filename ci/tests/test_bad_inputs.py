@@ -358,6 +358,7 @@ for name, values in {
     "task": ("fss", None, True),
     "width": (0, 64),
     "published_prior": (True, 1, "yes", None),
+    "frozen_norm": (True, 1, "yes", None),
 }.items():
     for value in values:
         wrong(f"setting {name} {value!r}", name, lambda a, n=name, v=value: Settings(**{n: v}))

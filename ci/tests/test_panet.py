@@ -109,3 +109,22 @@ def test_training_sees_queries_and_supports_as_two_batches():
     model(query, supports, masks)
     assert model.backbone.net.bn1.num_batches_tracked == 2
     assert not torch.equal(model.backbone.net.bn1.running_mean, before)
+
+
+def test_frozen_norm_keeps_the_statistics_and_trains_the_weights():
+    draw = torch.Generator().manual_seed(0)
+    query, supports = torch.randn(2, 3, 64, 64, generator=draw), torch.randn(2, 1, 1, 3, 64, 64, generator=draw)
+    masks = torch.zeros(2, 1, 1, 64, 64)
+    masks[..., 16:48, 16:48] = 1
+    for frozen in (True, False):
+        model = build_model("panet", "efficientnet_lite0", pretrained=True, frozen_norm=frozen)
+        statistics = {name: value.clone() for name, value in model.named_buffers() if "running" in name}
+        in_evaluation = model(query, supports, masks)
+        model.train()
+        in_training = model(query, supports, masks)
+        in_training.sum().backward()
+        kept = all(torch.equal(value, statistics[name]) for name, value in model.named_buffers() if name in statistics)
+        assert kept == torch.allclose(in_evaluation, in_training, atol=1e-4) == frozen
+        assert model.backbone.net.bn1.weight.grad is not None
+    with pytest.raises(InputError, match="frozen_norm is 1; give True or False"):
+        build_model("panet", "efficientnet_lite0", frozen_norm=1)

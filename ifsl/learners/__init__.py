@@ -27,9 +27,9 @@ def build_model(method: str, backbone: str = "resnet50", pretrained: bool = Fals
 
     method: panet, pfenet, hsnet, asnet, asnethm, cst, emat or ematseg; backbone: resnet50, resnet101, vgg16 or
     efficientnet_lite0, for the last three dino_vits8, dinov2_vits14 or efficientnet_lite0; pretrained: load the
-    backbone's published weights. Way and shot come from the inputs, not from here. `options` are
-    the learner's own: pfenet has `width` and `published_prior`. Raises `InputError` for unknown names and options, for
-    a backbone that the method does not work on, and for weights that cannot be found or downloaded.
+    backbone's published weights. Way and shot come from the inputs, not from here. `options` are the learner's own:
+    pfenet has `width` and `published_prior`, panet `frozen_norm`. Raises `InputError` for unknown names and options,
+    for a backbone that the method does not work on, and for weights that cannot be found or downloaded.
     """
     cls = learner_class(method)
     unknown = sorted(set(options) - set(cls.options))

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..checks import check_flag
 from .backbones import Features, build_backbone, encode_together
 from .learner import Learner
 from .maps import Maps, find_present, resize
@@ -24,9 +25,13 @@ SCALE = 20.0
 
 
 class PANet(Learner):
-    """Prototypes of the backbone's last bottleneck; the maps have its grid (13 x 13 at 400 px)."""
+    """Prototypes of the backbone's last bottleneck; the maps have its grid (13 x 13 at 400 px).
+
+    frozen_norm: batch normalisation keeps its pretrained statistics; as published, training takes those of each batch.
+    """
 
     method = "panet"
+    options = ("frozen_norm",)
     backbones = ("resnet50", "resnet101", "efficientnet_lite0")
     frozen = False
     needs_masks = (
@@ -34,14 +39,22 @@ class PANet(Learner):
         "give masks, or choose pfenet, hsnet or asnet."
     )
 
-    def __init__(self, backbone: str = "resnet50", pretrained: bool = False):
+    def __init__(self, backbone: str = "resnet50", pretrained: bool = False, frozen_norm: bool = False):
         super().__init__(backbone)
+        self.frozen_norm = check_flag("frozen_norm", frozen_norm)
         self.backbone = build_backbone(backbone, pretrained)
         self.freeze()
 
     def frozen_modules(self) -> list[nn.Module]:
         """The ImageNet classifier, which no image goes through; everything else is trained."""
         return [self.backbone.get_submodule(name) for name in BACKBONES[self.backbone_name].head]
+
+    def train(self, mode: bool = True) -> "PANet":
+        super().train(mode)
+        for module in self.modules():
+            if self.frozen_norm and isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
 
     def encode_query(self, images: Tensor) -> Features:
         """(M, 3, S, S) images to one level with one bottleneck, the last: (M, C, h, w)."""

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
+from ..checks import check_flag
 from ..errors import InputError, is_int, shown
 from .backbones import Features, build_backbone, channels_last
 from .learner import Learner
@@ -44,10 +45,8 @@ class PFENet(Learner):
     ):
         if not is_int(width) or width < 1:
             raise InputError(f"width is {shown(width)}; give a number of channels from 1.")
-        if not isinstance(published_prior, bool):
-            raise InputError(f"published_prior is {shown(published_prior)}; give True or False.")
         super().__init__(backbone)
-        self.width, self.published_prior = width, published_prior
+        self.width, self.published_prior = width, check_flag("published_prior", published_prior)
         pyramid = build_backbone(backbone, pretrained, output_stride=8)
         self.backbone0, self.backbone1, self.backbone2, self.backbone3, self.backbone4 = pyramid.stages()
         if backbone == "resnet50":  # timm has dilated the other one already

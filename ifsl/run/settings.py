@@ -17,7 +17,7 @@ BENCHMARKS = ("pascal", "coco")
 PRECISIONS = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}
 """Our name of a precision: Lightning's."""
 
-OPTIONS = ("width", "published_prior")
+OPTIONS = ("width", "published_prior", "frozen_norm")
 """Settings that are options of some learners only; the learner's class says which it has."""
 
 
@@ -43,7 +43,7 @@ class Settings:
     size: image side in pixels, None for the backbone's own; pretrained: begin with the backbone's ImageNet weights;
     start: a checkpoint of the same learner, whose weights the run begins with instead of random ones.
     width: channels of PFENet, None for its own; published_prior: compute PFENet's prior for several ways with the fault
-    of the published code.
+    of the published code; frozen_norm: keep the pretrained statistics of PANet's batch normalisation in training.
     val_every: steps between validations, None for an epoch; val_episodes: how many episodes each has.
     seed: of the initial weights and of every draw. cache_features: keep the features of each image in memory.
     devices, nodes, precision, workers: where and how it runs. nowandb: no Weights & Biases.
@@ -71,6 +71,7 @@ class Settings:
     size: int | None = same(None)
     width: int | None = same(None)
     published_prior: bool = same(False)
+    frozen_norm: bool = same(False)
     pretrained: bool = same(True)
     start: str | None = same(None)
     val_every: int | None = None
