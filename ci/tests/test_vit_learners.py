@@ -521,7 +521,7 @@ def test_published_files_of_emat_load(method, size, tmp_path):
     assert state["backbone.mask_token"].shape == (1, 384)
     torch.save({"state_dict": state, "pytorch-lightning_version": "2.2.0"}, folder / "best.ckpt")
     (folder / "config.yaml").write_text(f"METHOD:\n  NAME: {method}\n  SUPPORT_DIM: {size}\nDATA:\n  IMG_SIZE: 700\n")
-    model = load_model(folder / "best.ckpt")
+    model = load_model(folder)
     assert (model.method, model.backbone_name, model.image_size) == (method, DINOV2, 700)
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
 
