@@ -51,8 +51,9 @@ READ = 256
 """Episodes that are read to find out how fast that is."""
 
 SQUEEZING = ("hsnet", "asnet", "asnethm")
+OF_TOKENS = ("cst", "emat", "ematseg")
 TWINS = {
-    backbones.pyramid: ("panet", *SQUEEZING),
+    backbones.pyramid: ("panet", *SQUEEZING, *OF_TOKENS),
     correlation.correlation_pyramid: SQUEEZING,
     group_norm.group_norm: SQUEEZING,
     convolution.center_pivot: ("hsnet",),

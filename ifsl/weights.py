@@ -48,7 +48,7 @@ def read_url(what: str, url: str, check_hash: bool = False) -> dict[str, Tensor]
 
 def kept_path(url: str) -> Path:
     """Where PyTorch keeps a file that it downloads."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
 
 
 def read_lite_weights(net: nn.Module) -> dict[str, Tensor]:

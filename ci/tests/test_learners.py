@@ -235,9 +235,9 @@ def test_the_weak_loss_trains_too(method):
         ("hsnet", 128, 1e-3, 40),
         ("asnet", 257, 1e-3, 30),
         ("asnethm", 257, 1e-3, 30),
-        ("cst", 128, 1e-2, 80),
-        ("emat", 128, 1e-2, 80),
-        ("ematseg", 128, 1e-2, 80),
+        ("cst", 128, 3e-3, 40),
+        ("emat", 128, 3e-3, 40),
+        ("ematseg", 128, 3e-3, 40),
     ],
 )
 def test_eight_episodes_are_learned(method, side, rate, steps, tiny_root):

@@ -150,6 +150,7 @@ class TokenLearner(Learner):
         """Negative log-likelihoods of each class's mask and, with a tenth of the weight, of its presence.
 
         Published training has one way; with several, each is a problem of two classes, and their losses are averaged.
+        FS-S has the same loss, with a class that is always present.
         Weak: the mask is the query's pseudo mask, empty where the tag says that the class is absent.
         """
         if weak:

@@ -107,7 +107,7 @@ def resize_positions(table: Tensor, side: int) -> Tensor:
 def check_side(name: str, side: int) -> None:
     """Raise `InputError` for an image side that a vision transformer cannot cut into whole patches."""
     patch = BACKBONES[name].patch
-    if patch and (side % patch or not side):
+    if patch and side % patch:
         raise InputError(
             f"Images of {side} x {side} pixels do not fit {name}; give sides that are multiples of {patch}, such as "
             f"{BACKBONES[name].image_size}."

@@ -89,13 +89,15 @@ def save_learner(model: Learner, path: str | Path, **settings) -> Path:
 def best_checkpoint(folder: str | Path) -> Path:
     """The best checkpoint in a log folder: best_model-v<highest>.ckpt, or best_model.ckpt if there is no version.
 
-    A resumed run writes its better models under the next version, so the plain name is the oldest. Raises `InputError`
-    for a folder without one.
+    A resumed run writes its better models under the next version, so the plain name is the oldest. EMAT's published
+    folders have a best.ckpt instead. Raises `InputError` for a folder without one.
     """
     found = {}
     for path in Path(folder).glob("best_model*.ckpt"):
         if match := re.fullmatch(r"best_model(?:-v(\d+))?\.ckpt", path.name):
             found[int(match[1] or 0)] = path
+    if not found and (Path(folder) / "best.ckpt").is_file():
+        return Path(folder) / "best.ckpt"
     if not found:
         raise InputError(f"There is no best_model.ckpt in {folder}; train first, or look at logpath and fold.")
     return found[max(found)]
