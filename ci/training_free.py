@@ -25,7 +25,6 @@ NONE = float("-inf")
 def measure(options: Namespace) -> int:
     """Print the two tables; returns the exit status 0."""
     trn, val = (Benchmark(options.benchmark, options.root, options.fold, split) for split in ("trn", "val"))
-    torch.manual_seed(0)
     matcher = TrainingFree().eval()
     table = choose_match(matcher, trn, options.episodes, workers=options.workers)
     print(f"{'levels':<10}{'temperature':>12}{'null':>6}{'presence':>10}{'mask':>7}{'ER %':>8}{'mIoU %':>8}  training")
