@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import ifsl
-from ifsl.learners import LEARNERS
+from ifsl.learners import BACKBONES, LEARNERS
 
 PACKAGE = Path(__file__).resolve().parents[2] / "ifsl"
 
@@ -84,9 +84,11 @@ def called(node: ast.Call, name: str, is_package: bool) -> set[str]:
 
 
 def from_tables() -> dict[str, set[str]]:
-    """Imports whose modules stand in tables: those of the public names, and those of the learners."""
+    """Imports whose modules stand in tables: those of the public names, of the learners and of some backbones."""
     learners = {f"ifsl.learners.{module}" for module, _ in LEARNERS.values()}
-    return {"ifsl": {f"ifsl.{home}" for home in ifsl._HOME.values()}, "ifsl.learners": learners}
+    backbones = {f"ifsl.learners.{facts.module}" for facts in BACKBONES.values() if facts.module}
+    public = {f"ifsl.{home}" for home in ifsl._HOME.values()}
+    return {"ifsl": public, "ifsl.learners": learners, "ifsl.learners.backbones": backbones}
 
 
 @cache

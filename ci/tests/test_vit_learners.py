@@ -21,9 +21,9 @@ import torch.nn.functional as F
 import ifsl
 from ifsl import InputError, weights
 from ifsl.__main__ import main
-from ifsl.learners import build_model, tokens
+from ifsl.learners import build_model, tokens, vit
 from ifsl.learners.maps import VOID
-from ifsl.learners.vit import build_vit, resize_positions
+from ifsl.learners.vit import resize_positions
 from ifsl.run.checkpoints import load_model, save_learner
 from ifsl.run.settings import Settings
 from ifsl.run.training import train
@@ -347,17 +347,17 @@ def test_pseudo_masks_agree_with_a_plain_reference(cst):
 def test_tokens_are_timms_where_no_position_is_resized(name, model, side):
     import timm
 
-    vit = golden.fill_by_name(build_vit(name))
+    encoder = golden.fill_by_name(vit.build(name))
     other = timm.create_model(model, num_classes=0, dynamic_img_size=True).eval()
-    other.load_state_dict(vit.state_dict())
+    other.load_state_dict(encoder.state_dict())
     images = golden.episode(1, 1, size=side)[0]
     with torch.inference_mode():
-        cells, first, _, _ = vit.encode(images)
+        cells, first, _, _ = encoder.encode(images)
         pairs = other.forward_intermediates(images, indices=12, norm=True, return_prefix_tokens=True)[1]
     for a, b, (c, d) in zip(cells, first, pairs, strict=True):
         torch.testing.assert_close(a, c, rtol=0, atol=1e-5)
         torch.testing.assert_close(b, d[:, 0], rtol=0, atol=1e-5)
-    assert resize_positions(vit.pos_embed, 28) is vit.pos_embed
+    assert resize_positions(encoder.pos_embed, 28) is encoder.pos_embed
 
 
 # Predictions and losses
@@ -662,7 +662,7 @@ def test_a_resumed_run_is_the_undisturbed_one(method, fast, one_thread):
 
 def test_weak_cst_trains_on_pseudo_masks(fast, hub, tiny_root, one_thread):
     """The best checkpoint is chosen by mIoU, as published."""
-    torch.save(fill(build_vit(DINO)).state_dict(), hub / "dino_deitsmall8_300ep_pretrain.pth")
+    torch.save(fill(vit.build(DINO)).state_dict(), hub / "dino_deitsmall8_300ep_pretrain.pth")
     settings = fast(method="cst", backbone=DINO, weak=True, size=32, steps=2)
     assert settings.monitor == "val_miou" and fast(weak=True).monitor == "val_er"
     model = load_model(train(settings))

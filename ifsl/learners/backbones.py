@@ -11,6 +11,7 @@ Letters: M images, S image side, C channels, h w feature grid.
 """
 
 from collections.abc import Callable
+from importlib import import_module
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +23,6 @@ from ..weights import read_lite_weights, read_torchvision_weights
 from .fast import backbones as fast
 from .fast import faster
 from .registry import BACKBONES
-from .vit import build_vit
 
 Features = list[list[Tensor]]
 """A feature pyramid: for each level the outputs of its bottlenecks, each (M, C, h, w)."""
@@ -146,8 +146,8 @@ def build_backbone(name: str, pretrained: bool = False, output_stride: int = 32)
     """
     if name not in BACKBONES:
         raise InputError(f"There is no backbone {shown(name)}; choose one of {', '.join(BACKBONES)}.")
-    if BACKBONES[name].patch:
-        return build_vit(name, pretrained)
+    if BACKBONES[name].module:
+        return import_module(f".{BACKBONES[name].module}", __package__).build(name, pretrained).eval()
     if name == "efficientnet_lite0":
         backbone = LitePyramid(output_stride)
         if pretrained:

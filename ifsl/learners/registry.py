@@ -25,7 +25,7 @@ class Backbone:
     image_size: the side in pixels that images are resized to. depths, channels: bottlenecks (or blocks, convolutions)
     of the levels of stride 8, 16 and 32, and their channels; a vision transformer has one level, of the stride `patch`.
     head: the ImageNet classifier, through which no image goes. key: a tensor that only this backbone's checkpoints
-    contain. sides: image sides that ASNet can squeeze. patch: side in pixels of a vision transformer's patches.
+    contain. sides: image sides that ASNet can squeeze. patch: a vision transformer's patch side. module: with `build`.
     """
 
     image_size: int
@@ -35,6 +35,7 @@ class Backbone:
     key: str
     sides: range = range(257, 513)
     patch: int | None = None
+    module: str | None = None
 
 
 BACKBONES = {
@@ -44,11 +45,10 @@ BACKBONES = {
         272, (2, 6, 5), (40, 112, 320), ("net.conv_head", "net.bn2", "net.classifier"), "net.conv_stem.weight"
     ),
     "vgg16": Backbone(400, (3, 3, 1), (512, 512, 512), ("classifier",), "features.28.weight", sides=range(272, 520)),
-    "dino_vits8": Backbone(400, (12,), (384,), (), "blocks.0.norm1.weight", patch=8),
-    "dinov2_vits14": Backbone(700, (12,), (384,), (), "blocks.0.ls1.gamma", patch=14),
+    "dino_vits8": Backbone(400, (12,), (384,), (), "blocks.0.norm1.weight", patch=8, module="vit"),
+    "dinov2_vits14": Backbone(700, (12,), (384,), (), "blocks.0.ls1.gamma", patch=14, module="vit"),
 }
-"""Name of a backbone: what is known about it. The keys of resnet50 and dino_vits8 are in the checkpoints of resnet101
-and dinov2_vits14 too."""
+"""Name of a backbone: what is known about it. Checkpoints of resnet101 and dinov2_vits14 have the keys of two."""
 
 PYRAMIDS = tuple(name for name, facts in BACKBONES.items() if facts.patch is None)
 """The backbones that return a pyramid of three levels."""

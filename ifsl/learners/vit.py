@@ -83,7 +83,7 @@ class VisionTransformer(nn.Module):
         return tokens + resize_positions(self.pos_embed, patches.shape[-1])
 
 
-def build_vit(name: str, pretrained: bool = False) -> VisionTransformer:
+def build(name: str, pretrained: bool = False) -> VisionTransformer:
     """A vision transformer in evaluation mode, with the published weights if `pretrained` (see `read_vit_weights`)."""
     vit = VisionTransformer(BACKBONES[name].patch, TABLES[name], layer_scale=name == "dinov2_vits14")
     if pretrained:

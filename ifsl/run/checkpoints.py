@@ -1,8 +1,8 @@
 """Checkpoints: the published ones, those of our own training, and the small ones of `data/checkpoints` (chapter 12).
 
-The names and shapes of a file's tensors tell which learner it belongs to. Only HM and ASNet look the same there; the
-file's settings, those beside it, the folder's name or the argument `method` decide between them. Published files of CST
-and EMAT contain their backbone, so they need no other weights.
+Our own files name their learner. Of the published ones, names and shapes of the tensors tell which it is. Only HM and
+ASNet look the same there; the settings beside the file, the folder's name or the argument `method` decide between them.
+Published files of CST and EMAT contain their backbone, so they need no other weights.
 
 No file is trusted: PyTorch's files are read with `weights_only=True`, which makes tensors and plain values and runs no
 code; safetensors files cannot contain anything else.
@@ -42,8 +42,8 @@ def load_model(path: str | Path, method: str | None = None, backbone: str | None
     if not path.is_file():
         raise InputError(f"There is no checkpoint {path}; give a .ckpt or .safetensors file, or a log folder.")
     state, settings = read_safetensors(path) if path.suffix == ".safetensors" else read_ckpt(path)
+    methods, held = name_itself(settings) or identify(state, path, settings)
     settings = read_settings_beside(path) | settings
-    methods, held = identify(state, path, settings)
     method = choose_method(methods, method, settings, path)
     if backbone not in (None, held):
         raise InputError(f"{path} holds {method} on {held}, not on {backbone}; leave out the backbone.")
@@ -104,6 +104,15 @@ def best_checkpoint(folder: str | Path) -> Path:
 
 
 # Which learner it is --------------------------------------------------------------------------------------------------
+
+
+def name_itself(settings: dict) -> tuple[tuple[str, ...], str] | None:
+    """The method and the backbone that a file of ours names; None for a published one, whose options cannot be trusted.
+
+    A published file with the option resnet101 may hold PFENet on resnet50.
+    """
+    method, backbone = settings.get("method"), settings.get("backbone")
+    return ((method,), backbone) if "size" in settings and method in LEARNERS and backbone in BACKBONES else None
 
 
 def identify(state: dict[str, Tensor], path: Path, settings: dict | None = None) -> tuple[tuple[str, ...], str]:
