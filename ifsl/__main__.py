@@ -43,6 +43,9 @@ def run_command(parser: Parser, work: Callable[[Namespace], int], arguments: lis
     Returns the exit status: that of `work`, 2 for what cannot be used, read or written, 130 after Ctrl-C. The message
     of a `KeyboardInterrupt` says how to go on.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without Unicode gets a ? for what it cannot show
     options = parser.parse_args(arguments)
     try:
         return work(options)
@@ -205,9 +208,10 @@ def test(settings: Settings, given: dict, asked: dict) -> None:
             own_size="own_size" in asked,
             device=device,
         )
-    print(result.table())
     name = f"test-{settings.way}way-{settings.shot}shot" + ("-fs-s" if settings.task == "fs-s" else "")
-    for path in result.save(settings.folder, name):
+    paths = result.save(settings.folder, name)  # before anything is printed, which may fail
+    print(result.table())
+    for path in paths:
         print(path)
     if "vis" in asked:
         own_size = "own_size" in asked

@@ -23,6 +23,7 @@ from torch import Tensor
 from ..data.images import open_image, read_image, resize_nearest, to_tensor
 from ..errors import InputError, is_int, shown
 from ..learners.learner import Learner
+from .devices import memory_errors
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 NOT_OURS = ("thumbs.db", "desktop.ini")  # Windows leaves these in folders; names that begin with a dot are skipped too
@@ -98,9 +99,10 @@ def predict_folder(
     training = model.training
     model.eval()
     try:
-        (presence,), (segmentation,) = model.predict(
-            query.to(device), support.supports[None].to(device), masks, [(photo.height, photo.width)]
-        )
+        with memory_errors("predicting", shot=support.supports.shape[1]):
+            (presence,), (segmentation,) = model.predict(
+                query.to(device), support.supports[None].to(device), masks, [(photo.height, photo.width)]
+            )
     finally:
         model.train(training)
     found = dict(zip(support.class_names, presence.tolist(), strict=True))
