@@ -44,6 +44,9 @@ def run_command(parser: Parser, work: Callable[[Namespace], int], arguments: lis
     Returns the exit status: that of `work`, 2 for what cannot be used, read or written, 130 after Ctrl-C. The message
     of a `KeyboardInterrupt` says how to go on.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without Unicode gets a ? for what it cannot show
     options = parser.parse_args(arguments)
     try:
         return work(options)
@@ -236,8 +239,9 @@ def test(settings: Settings, given: dict, asked: dict) -> None:
             seen_classes="seen_classes" in asked,
             device=device,
         )
+    paths = result.save(folder, name)  # before anything is printed, which may fail
     print(result.table())
-    for path in result.save(folder, name):
+    for path in paths:
         print(path)
     if "vis" in asked:
         data = TestEpisodes(

@@ -38,6 +38,11 @@ def shown(value) -> str:
     return text if len(text) <= 150 else f"{text[:147]}..."
 
 
+def count(number: int, what: str) -> str:
+    """A number of things in words: "1 image", "2,000 images", "3 classes"."""
+    return f"{number:,} {what}{'' if number == 1 else 'es' if what.endswith('s') else 's'}"
+
+
 @contextmanager
 def writing(what: str | Path, remedy: str) -> Iterator[None]:
     """A context in which a file is written: an `OSError` becomes an `InputError` that names it and says what to do."""

@@ -86,7 +86,7 @@ def test_derived_lists_agree_with_the_published_ones(root, shared):
 
 def test_everything_is_there(root, capsys):
     assert download.main(["check", "coco", "--root", str(root)]) == 0
-    assert "306 of 306 in the lists" in capsys.readouterr().out
+    assert "val: 202 of 202 images, 202 of 202 masks" in capsys.readouterr().out
 
 
 def test_episodes_of_photographs(root):

@@ -24,8 +24,9 @@ from .augmented import PUBLISHED
 from .classes import CLASSES, COCO_NAMES, FOLDS, PASCAL_NAMES, SPLITS, fold_classes
 from .episodes import Draw, Episode
 from .files import read_text
-from .images import VOID, read_image, read_mask, resize_nearest, to_tensor
+from .images import VOID, explain_sizes, read_image, read_mask, resize_nearest, to_tensor
 from .lists import DERIVED, read_coco_list, read_pascal_list
+from .palettes import explain_absence
 from .workers import cores
 
 
@@ -125,6 +126,7 @@ class Benchmark:
         if not is_int(index) or not 0 <= index < 2**32:
             raise InputError(f"index is {shown(index)}; give a whole number from 0.")
         check_task(task)
+        self._check_not_empty()
         if len(ids) < 2 and task == "fs-cs":  # only lists derived from few images have so few
             raise InputError(
                 f"{self.lists} has images of one class of fold {self.fold}; derive lists from more images."
@@ -204,6 +206,7 @@ class Benchmark:
         check_size(size)
         fss = draw.task == "fs-s"
         picture, class_mask = self.read_pair(draw.query)
+        self._check_listed(draw.query, class_mask, self.classes_of.get(draw.query, []))
         way_mask = np.zeros_like(class_mask)
         for n, c in enumerate(draw.classes, start=1):
             way_mask[class_mask == c] = n
@@ -236,17 +239,29 @@ class Benchmark:
         mask = read_mask(mask_path, len(self.class_names))
         picture = read_image(image_path, stored=mask.shape)
         if mask.shape != (picture.height, picture.width):
-            raise InputError(
-                f"{mask_path} is {mask.shape[1]} x {mask.shape[0]} pixels, its picture {image_path.name} "
-                f"{picture.width} x {picture.height}; make the mask of the same size."
-            )
+            raise InputError(explain_sizes(mask_path, mask.shape, image_path, (picture.height, picture.width)))
         return picture, mask
 
     def _read_support(self, image: str, class_id: int, size: int) -> tuple[Tensor, Tensor]:
         """A support image (3, S, S) and its binary mask (S, S) of one class."""
         picture, class_mask = self.read_pair(image)
+        self._check_listed(image, class_mask, [class_id])
         inside = resize_nearest(class_mask, size) == class_id
         return to_tensor(picture, size), torch.from_numpy(inside.astype(np.float32))
+
+    @cached_property
+    def classes_of(self) -> dict[str, list[int]]:
+        """{image name: the class ids that it is listed under}."""
+        classes: dict[str, list[int]] = {}
+        for image, c in self.entries:
+            classes.setdefault(image, []).append(c)
+        return classes
+
+    def _check_listed(self, image: str, mask: np.ndarray, class_ids: list[int]) -> None:
+        """Raise `InputError` unless the mask of an image shows these classes: the lists say that it does."""
+        for c in class_ids:
+            if not (mask == c).any():
+                raise InputError(explain_absence(self.mask_path(image), mask, c, self.class_names, self.lists))
 
     def _listed_images(self, class_id: int) -> list[str]:
         """The images of a class; raises `InputError` if the lists have none."""
@@ -395,8 +410,17 @@ class Benchmark:
         home = "SegmentationClassAug" if self.name == "pascal" else "annotations"
         return self.root / self.folder / home / f"{image.removesuffix('.jpg')}.png"
 
+    def _check_not_empty(self) -> None:
+        """Raise `InputError` if no image is listed, which only derived lists allow."""
+        if not self.entries:
+            raise InputError(
+                f"The derived lists {self.lists / self.split} have no image of the classes of fold {self.fold}; choose "
+                "another fold, or derive lists from more images."
+            )
+
     def check_layout(self) -> None:
         """Raise `InputError` if the folders of images and masks are missing: a cheap check before a long run."""
+        self._check_not_empty()
         nested = next(self.root.glob(f"*/{self.folder}"), None)
         if not (self.root / self.folder).is_dir() and nested is not None:
             raise InputError(f"{nested} lies one folder too deep; give {nested.parent} as the data path or move it up.")

@@ -6,7 +6,7 @@ benchmarks read (chapter 13). See data/README.md.
     python -m ifsl.download masks      COCO's annotations to class-id masks
     python -m ifsl.download lists      the published image lists
     python -m ifsl.download derive     lists made from the masks, where the published ones cannot be had
-    python -m ifsl.download check      what is there, what is missing
+    python -m ifsl.download check      what is there, what is missing, and what would make a result wrong
 
 The data are in --root, by default data. After an interruption, give the command again to go on.
 """
@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -25,16 +24,16 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InputError, writing
-from .classes import CLASSES, FOLDS, SPLITS
+from .check import check
+from .classes import CLASSES
 from .coco import rasterise_all
 from .derive import derive_lists
-from .fetch import compute_digest, fetch, settle, unpack
+from .fetch import fetch, settle, unpack
 from .files import write_whole
 from .lists import DERIVED
 from .sources import AUGMENTED, COCO, SBD, VOC, Archive, published_lists
 
 ROOT = "data"
-OPENED = 64  # pairs of picture and mask that `check` opens, at most
 
 
 # Archives -------------------------------------------------------------------------------------------------------------
@@ -140,86 +139,6 @@ def fetch_lists(root: Path, name: str, mirror: str | None = None) -> Path:
     return folder
 
 
-def identify_lists(folder: Path, name: str) -> str:
-    """Which lists a folder has, in words: the published ones, derived ones, or neither."""
-    if (folder / DERIVED).is_file():
-        return "derived, not the published lists"
-    files = [(folder / file.name.removeprefix(f"{name}/"), file) for file in published_lists(name)]
-    same = all(path.is_file() and compute_digest(path, file) == file.digest for path, file in files)
-    return "the published lists" if same else "neither the published lists nor derived here"
-
-
-# What is there --------------------------------------------------------------------------------------------------------
-
-
-HOMES = {
-    "pascal": {"pictures": ("VOC2012/JPEGImages",), "masks": ("VOC2012/SegmentationClassAug",)},
-    "coco": {
-        "pictures": ("COCO2014/train2014", "COCO2014/val2014"),
-        "masks": ("COCO2014/annotations/train2014", "COCO2014/annotations/val2014"),
-    },
-}
-"""The folders of a benchmark, below the root."""
-
-
-@dataclass
-class Report:
-    """What `check` found: a line each for lists, pictures, masks and their fit, and whether everything is there."""
-
-    lines: list[str]
-    complete: bool
-
-
-def check(root: Path, name: str) -> Report:
-    """Look for everything that a benchmark needs.
-
-    If there are lists, all pictures and masks that they name are looked for, and up to 64 pairs of them are opened.
-    """
-    from .benchmarks import Benchmark  # imports torch, which fetching does without
-
-    try:
-        benches = [Benchmark(name, root, fold, split) for split in SPLITS for fold in range(FOLDS)]
-    except InputError as error:
-        counts = [_count_files(root, name, what) for what in HOMES[name]]
-        return Report([f"{name} lists: {error}", *(f"{name} {line}" for line in counts)], complete=False)
-    bench = benches[0]
-    images = sorted({image for one in benches for image, _ in one.entries})
-    lines = [f"lists: {identify_lists(bench.lists, name)}, {len(images):,} images"]
-    try:
-        bench.check_layout()
-    except InputError as error:
-        return Report([f"{name} {line}" for line in (*lines, f"files: {error}")], complete=False)
-    gone = bench.find_missing(images)
-    for what, suffix in (("pictures", ".jpg"), ("masks", ".png")):
-        lacking = [path for path in gone if path.suffix == suffix]
-        first = f"; {lacking[0]} is the first that is missing, {bench.remedy(lacking[0].parent)}" if lacking else ""
-        lines.append(f"{what}: {len(images) - len(lacking):,} of {len(images):,} in the lists{first}")
-    incomplete = {path.stem for path in gone}
-    faults = _open_pairs(bench, [image for image in images if Path(image).stem not in incomplete])
-    unfit = [fault for fault in faults if fault]
-    lines.append("; ".join([f"pairs: {len(faults) - len(unfit)} of {len(faults)} opened fit each other", *unfit[:1]]))
-    return Report([f"{name} {line}" for line in lines], complete=not gone and not unfit)
-
-
-def _count_files(root: Path, name: str, what: str) -> str:
-    """How many pictures or masks are in the folders for them, in words."""
-    suffix = {"pictures": "*.jpg", "masks": "*.png"}[what]
-    found = [f"{sum(1 for _ in (root / home).glob(suffix)):,} in {root / home}" for home in HOMES[name][what]]
-    return f"{what}: {', '.join(found)}"
-
-
-def _open_pairs(bench, images: list[str]) -> list[str | None]:
-    """Open up to OPENED pairs of picture and mask, evenly spread over `images`: None if it fits, else why not."""
-    faults: list[str | None] = []
-    for image in images[:: -(-len(images) // OPENED) or 1]:
-        try:
-            bench.read_pair(image)
-            faults.append(None)
-        except InputError as error:
-            faults.append(str(error))
-    return faults
-
-
 # The command line -----------------------------------------------------------------------------------------------------
 
 
@@ -229,7 +148,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("benchmark", nargs="?", choices=tuple(CLASSES), help="for lists, derive, check (default: both)")
     parser.add_argument("--root", default=ROOT, type=Path, help="folder of the data (default: %(default)s)")
     parser.add_argument("--mirror", metavar="URL", help="fetch from there instead: URL/<file name>")
-    parser.add_argument("--workers", type=int, help="processes for masks and derive (default: one a core)")
+    parser.add_argument("--workers", type=int, help="processes for masks, derive and check (default: one a core)")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -247,7 +166,7 @@ def run(options: argparse.Namespace) -> int:
         fetch_coco(root, mirror)
         print(f"COCO 2014 is in {root / 'COCO2014'}; next: python -m ifsl.download masks --root {root}")
     elif what == "masks":
-        print(f"{rasterise_all(root, workers):,} masks were written to {root / 'COCO2014' / 'annotations'}.")
+        print(rasterise_all(root, workers))
     elif what == "lists":
         for name in names:
             print(f"The published lists of {name} are in {fetch_lists(root, name, mirror)}.")
@@ -255,7 +174,7 @@ def run(options: argparse.Namespace) -> int:
         for name in names:
             print(f"{name}: {derive_lists(root, name, workers)}. These lists are derived, not the published ones.")
     else:
-        reports = [check(root, name) for name in names]
+        reports = [check(root, name, workers) for name in names]
         print("\n".join(line for report in reports for line in report.lines))
         return 0 if all(report.complete for report in reports) else 2
     return 0

@@ -42,8 +42,8 @@ def write_whole(path: str | Path, content: str | bytes | Callable[[BinaryIO], ob
 
 
 def read_text(path: Path) -> str:
-    """The content of a text file; raises `InputError` if it cannot be read or is not UTF-8 text."""
+    """The content of a text file, without the mark that Windows puts first; raises `InputError` if it is not UTF-8."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as text ({error}); fetch or derive it again.") from error

@@ -14,16 +14,19 @@ from .files import read_text
 DERIVED = "DERIVED"
 """The file that marks a folder of lists as made by `python -m ifsl.download derive`."""
 
+NAME = r"[^/\\\x00-\x1f\x7f\ud800-\udfff]+"
+"""What the name of an image may be made of: letters of any script and spaces, but nothing that leaves its folder."""
+
 
 def read_pascal_list(path: Path, class_ids: list[int]) -> list[tuple[str, int]]:
     """The (image, class id) entries of a Pascal list, which has lines such as `2007_000033__01`.
 
     class_ids: the classes that the list may name. Raises `InputError` for a line of another form or class, and for an
-    empty list.
+    empty list; a list beside DERIVED may be empty, because its images may show few of the classes.
     """
     entries = []
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        match = re.fullmatch(r"([\w\-.]+?)__(\d{1,3})", line.strip(), flags=re.ASCII)
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        match = re.fullmatch(rf"({NAME})__([0-9]{{1,3}})", line.strip())
         if not line.strip():
             continue
         if match is None or int(match[2]) not in class_ids:
@@ -32,7 +35,7 @@ def read_pascal_list(path: Path, class_ids: list[int]) -> list[tuple[str, int]]:
                 f"{class_ids[0]}…{class_ids[-1]}; fetch or derive the list again."
             )
         entries.append((match[1], int(match[2])))
-    if not entries:
+    if not entries and not is_derived(path):
         raise InputError(f"{path} lists no image; fetch or derive the list again.")
     return entries
 
@@ -41,7 +44,7 @@ def read_coco_list(path: Path) -> dict[int, list[str]]:
     """The {class id 1…80: [image]} of a COCO list.
 
     The file is a pickled {class 0…79: [path such as `val2014/COCO_val2014_000000429717.jpg`]}. Raises `InputError` for
-    a file that holds anything else.
+    a file that holds anything else, and for an empty list that is not derived.
     """
     refusal = f"{path} is no list of COCO images ({{}}); fetch or derive it again, and do not trust where it came from."
     try:
@@ -57,11 +60,25 @@ def read_coco_list(path: Path) -> dict[int, list[str]]:
         if type(c) is not int or not 0 <= c < CLASSES["coco"] or not isinstance(images, list):
             raise InputError(refusal.format(f"entry {shown(c)}"))
         for image in images:
-            if not isinstance(image, str) or not re.fullmatch(r"(train|val)2014/COCO_\w+\.jpg", image, flags=re.ASCII):
-                raise InputError(refusal.format(f"path {shown(image)}"))
-    if not any(content.values()):
+            if not isinstance(image, str) or not re.fullmatch(rf"(train|val)2014/{NAME}\.jpg", image):
+                raise InputError(refusal.format(f"path {shown(image)} is not train2014/ or val2014/ and a .jpg's name"))
+    if not any(content.values()) and not is_derived(path):
         raise InputError(refusal.format("it lists no image"))
     return {c + 1: images for c, images in content.items()}
+
+
+def is_derived(path: Path) -> bool:
+    """Whether a list file, `<folder>/<split>/<list>`, is one of those that `derive` made."""
+    return (path.parents[1] / DERIVED).is_file()
+
+
+def check_name(stem: str, where: str | Path) -> None:
+    """Raise `InputError` for the name of an image that a list could not give back as it is."""
+    if stem != stem.strip() or not re.fullmatch(NAME, stem):
+        raise InputError(
+            f"The image {stem!r} in {where} cannot be listed, because of its name; rename it, without spaces "
+            "at its ends and without control characters."
+        )
 
 
 class PlainUnpickler(pickle._Unpickler):

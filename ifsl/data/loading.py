@@ -3,6 +3,8 @@
 Letters: B episodes in a batch, N ways, K shots, S image side, H W size of a query's picture.
 """
 
+import multiprocessing
+import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,9 +15,15 @@ from ..errors import InputError, is_int, shown
 from ..tasks import check_setting
 from .benchmarks import Benchmark, check_size
 from .episodes import Draw, Episode
-from .workers import cores, end_with_parent
+from .workers import can_start_processes, cores, end_with_parent
 
 TEST_EPISODES = 1000
+
+SHARED_MEMORY = "/dev/shm"
+MANY = 1 << 16  # processes: no limit
+AHEAD = 3  # batches of a process that lie in shared memory: two that wait and one that is taken
+PLANES, BYTES = 4, 4  # of an image: three colours and a mask, in floats
+PICTURE = 3_000_000  # bytes of a query as it is on disk and of its mask, more than most have
 
 
 class TestEpisodes(Dataset):
@@ -152,6 +160,24 @@ def group_equal(draws: list[Draw], batch: int) -> list[list[int]]:
     return groups
 
 
+def count_workers(episodes: Dataset, batch: int) -> int:
+    """How many processes can read ahead: none where they cannot start, or where shared memory is small.
+
+    Each keeps three batches in shared memory, of which a container often has 64 MB and no more.
+    """
+    if multiprocessing.get_start_method() != "fork" and not can_start_processes():
+        return 0
+    try:
+        disk = os.statvfs(SHARED_MEMORY)
+    except (OSError, AttributeError):  # not on this system
+        return MANY
+    images = 1 + getattr(episodes, "way", 1) * getattr(episodes, "shot", 1)
+    if draws := getattr(episodes, "draws", None):
+        images = 1 + max(sum(map(len, draw.support)) for draw in draws)
+    a_batch = batch * (images * PLANES * getattr(episodes, "size", 0) ** 2 * BYTES + PICTURE)
+    return int(disk.f_bavail * disk.f_frsize // (AHEAD * a_batch))
+
+
 def loader(
     episodes: Dataset,
     batch: int = 12,
@@ -168,6 +194,7 @@ def loader(
     workers = min(8, cores()) if workers is None else workers
     if not is_int(workers) or workers < 0:
         raise InputError(f"workers is {shown(workers)}; give a whole number from 0.")
+    workers = min(workers, count_workers(episodes, batch))
     if augmented:
         batches = {"batch_sampler": group_equal(episodes.draws, batch)}
     else:

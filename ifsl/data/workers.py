@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 from tqdm.auto import tqdm
@@ -21,6 +23,21 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def can_start_processes() -> bool:
+    """Whether other processes can be started here without running the user's script in each of them again.
+
+    Where processes are spawned, they import the main script. One that does its work without asking whether it is the
+    main module would do it once more in every process, and Python stops that with an error.
+    """
+    script = getattr(sys.modules.get("__main__"), "__file__", None)
+    if script is None:  # a notebook or an interactive session
+        return True
+    try:
+        return "__main__" in Path(script).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return True
+
+
 def spread(
     work: Callable[[Task], Result], tasks: Sequence[Task], label: str, unit: str, workers: int | None = None
 ) -> list[Result]:
@@ -31,7 +48,7 @@ def spread(
     """
     workers = workers or cores()
     with tqdm(total=len(tasks), desc=label, unit=unit, leave=False) as bar:
-        if workers == 1 or len(tasks) < FEW:
+        if workers == 1 or len(tasks) < FEW or not can_start_processes():
             return [_count(work(task), bar) for task in tasks]
         context = multiprocessing.get_context("spawn")  # a forked copy of a process with torch's threads may hang
         with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:

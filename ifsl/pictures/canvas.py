@@ -24,6 +24,7 @@ from torch import Tensor
 from ..data.episodes import Episode
 from ..data.images import to_image
 from ..learners.maps import VOID, resize
+from .fonts import find_fonts, replace_strange
 
 WAY_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00")
 """Ways 1 to 5, from the palette of Okabe & Ito (2008), which colour-blind people can tell apart."""
@@ -200,7 +201,8 @@ def place_number(ax: Axes, x: float, y: float, n: int) -> None:
 
 def write(ax: Axes, left: float, top: float, text: str, **style) -> None:
     """A line of text in the middle of a `LABEL` under `top`."""
-    ax.text(left, top + LABEL / 2, text, **{"fontsize": FONT, "color": INK, "va": "center_baseline"} | style)
+    style = {"fontsize": FONT, "color": INK, "va": "center_baseline", "family": find_fonts(text)} | style
+    ax.text(left, top + LABEL / 2, text, **style)
 
 
 def write_heading(ax: Axes, left: float, top: float, text: str) -> None:
@@ -208,9 +210,9 @@ def write_heading(ax: Axes, left: float, top: float, text: str) -> None:
 
 
 def write_class(ax: Axes, left: float, top: float, n: int, name: str) -> None:
-    """The way's number, then the class name."""
+    """The way's number, then the class name; where no font has its letters, "class n"."""
     place_number(ax, left + 0.1, top + LABEL / 2, n)
-    write(ax, left + 0.25, top, name)
+    write(ax, left + 0.25, top, replace_strange(name, f"class {n}"))
 
 
 def write_table(ax: Axes, left: float, top: float, names: Sequence[str], columns: dict[str, list[str]]) -> None:

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from tqdm.auto import tqdm
 
 from ..data.files import write_whole
+from ..errors import InputError
 
 LOG_EVERY = 10
 """Steps between two rows of metrics.csv."""
@@ -44,6 +45,49 @@ class Keeper(Callback):
 
     def load_state_dict(self, state_dict: dict) -> None:
         self.best = state_dict["best"]
+
+
+class Divergence(Callback):
+    """Stops a run whose loss or weights are no numbers any more, before a checkpoint of them is written.
+
+    Looking at a loss makes a GPU wait, and several processes have to stop together: there it is done every `LOG_EVERY`
+    steps and before each validation, on a CPU after every step.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder, self.losses = folder, []
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs, *_) -> None:
+        self.losses.append(outputs["loss"].detach())
+        at_once = module.device.type == "cpu" and trainer.world_size == 1
+        if at_once or trainer.global_step % LOG_EVERY == 0:
+            self.check_losses(trainer, module)
+
+    def on_validation_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        self.check_losses(trainer, module)
+        weights = [value for value in module.learner.state_dict().values() if value.is_floating_point()]
+        if not torch.stack([value.isfinite().all() for value in weights]).all():
+            self.stop(trainer, module, "The weights are")
+
+    def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        if module.strange is not None and trainer.strategy.reduce(module.strange.float()).item():
+            self.stop(trainer, module, "The maps are")
+
+    def check_losses(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        loss = trainer.strategy.reduce(torch.stack(self.losses).mean()) if self.losses else torch.zeros(())
+        self.losses.clear()
+        if not loss.isfinite():
+            self.stop(trainer, module, "The loss is")
+
+    def stop(self, trainer: lightning.Trainer, module: lightning.LightningModule, what: str) -> None:
+        """Raise `InputError`."""
+        half = ", or precision bf16 or 32" if module.settings.precision == "16" else ""
+        last = self.folder / "last.ckpt"
+        kept = f" and another logpath; the last good checkpoint is {last}" if last.is_file() else ""
+        raise InputError(
+            f"{what} no number (NaN or infinite) at step {trainer.global_step}, so the run was stopped; try a lower lr "
+            f"({module.learning_rate:g} was used){half}{kept}."
+        )
 
 
 class Curve(Callback):

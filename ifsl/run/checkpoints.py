@@ -15,14 +15,30 @@ import pickle
 import re
 import zipfile
 import zlib
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..data.files import write_whole
 from ..errors import InputError, shown, writing
 from ..learners import BACKBONES, LEARNERS, Learner, build_model, learner_class
+
+WRAPPERS = ("module", "_orig_mod")
+"""Parts of a tensor's name that are no part of a learner: of DataParallel and DDP, and of `torch.compile`."""
+HOLDERS = ("model.", "net.", "network.")
+
+HARMLESS = {
+    "argparse.Namespace": argparse.Namespace,
+    "numpy.dtype": np.dtype,
+    "numpy.core.multiarray.scalar": np._core.multiarray.scalar,  # NumPy 1
+    "numpy._core.multiarray.scalar": np._core.multiarray.scalar,
+    **{f"numpy.dtypes.{kind.__name__}": kind for kind in map(type, map(np.dtype, "?bBhHiIlLqQefdg"))},
+    **{f"pathlib.{kind}": PurePosixPath for kind in ("PosixPath", "PurePosixPath", "Path", "PurePath")},
+    **{f"pathlib.{kind}": PureWindowsPath for kind in ("WindowsPath", "PureWindowsPath")},
+}
+"""What may be among hyperparameters besides plain values: it makes numbers and names and runs no code of the file."""
 
 
 def load_model(path: str | Path, method: str | None = None, backbone: str | None = None, **options) -> Learner:
@@ -214,7 +230,7 @@ def read_ckpt(path: Path) -> tuple[dict[str, Tensor], dict]:
     try:
         # Lightning 1.3 files carry the command line (a Namespace) and name their callbacks' classes.
         named = torch.serialization.get_unsafe_globals_in_checkpoint(path) if zipfile.is_zipfile(path) else []
-        allowed = [argparse.Namespace, *((stand_in(name), name) for name in named if name != "argparse.Namespace")]
+        allowed = [(HARMLESS.get(name) or stand_in(name), name) for name in {*named, *HARMLESS}]
         with torch.serialization.safe_globals(allowed):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         state = checkpoint.get("state_dict", checkpoint)
@@ -222,13 +238,35 @@ def read_ckpt(path: Path) -> tuple[dict[str, Tensor], dict]:
             raise TypeError("no tensors by name")
         settings = checkpoint.get("settings", checkpoint.get("hyper_parameters", {}))
         settings = vars(settings) if isinstance(settings, argparse.Namespace) else dict(settings)
-        return state, settings | ({"step": checkpoint["global_step"]} if "global_step" in checkpoint else {})
+        step = {"step": checkpoint["global_step"]} if "global_step" in checkpoint else {}
+        return unwrap(state), {name: to_plain(value) for name, value in settings.items()} | step
     except Exception as error:  # a broken or hostile file can fail in any way
         if isinstance(error, pickle.UnpicklingError) and (code := re.search(r"(?:GLOBAL|would run) (\S+)", str(error))):
             raise InputError(
                 f"{path} is refused, because reading it would run {code[1]}; get a file of tensors and plain values."
             ) from error
         raise InputError(f"{path} is broken or no checkpoint ({type(error).__name__}); fetch it again.") from error
+
+
+def unwrap(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors under the learner's own names, without what DataParallel, DDP and `torch.compile` put into them.
+
+    A name may also begin with the attribute that held the learner, if all do.
+    """
+    plain = {".".join(part for part in name.split(".") if part not in WRAPPERS): name for name in state}
+    if len(plain) < len(state):
+        return state  # two would have one name: not such a file
+    for holder in HOLDERS:
+        if all(name.startswith(holder) for name in plain):
+            plain = {name.removeprefix(holder): old for name, old in plain.items()}
+    return {name: state[old] for name, old in plain.items()}
+
+
+def to_plain(value):
+    """A number of NumPy as Python's own, a path as text, anything else as it is."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return str(value) if isinstance(value, PurePath) else value
 
 
 def stand_in(name: str) -> type:
@@ -255,6 +293,11 @@ def fill(model: Learner, state: dict[str, Tensor], path: Path) -> None:
         more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
         raise InputError(
             f"{path} does not fit {model.method} on {model.backbone_name}: {faults[0]}{more}; fetch or train it again."
+        )
+    strange = next((n for n, value in state.items() if value.is_floating_point() and not value.isfinite().all()), None)
+    if strange is not None:
+        raise InputError(
+            f"{path} holds NaN or infinite numbers in {strange}, its training went wrong; take an earlier checkpoint."
         )
     model.load_state_dict(state, strict=False)
 

@@ -1,12 +1,23 @@
 """Where a run is computed: devices, the number of processes, the precision (chapters 11 and 13)."""
 
-from contextlib import AbstractContextManager
+import re
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import NamedTuple
 
 import torch
 
 from ..errors import InputError, shown
 from .settings import Settings
+
+OUT_OF_MEMORY = re.compile(
+    "MemoryError|out of memory|not enough memory|can't allocate memory|cannot allocate memory|unable to allocate|"
+    "bad_alloc|ALLOC_FAILED|could not create a memory object|Failed to allocate",
+    re.IGNORECASE,
+)
+"""How PyTorch, NumPy and CUDA say that there is no memory left."""
+SHARED_MEMORY = re.compile(r"shared memory|\(shm\)|/dev/shm|/torch_|Bus error|worker.*(killed by signal|exited unexp)")
+"""How the processes that read ahead say it."""
 
 
 class Hardware(NamedTuple):
@@ -65,6 +76,36 @@ def reduce_precision(precision: str, device: str) -> AbstractContextManager:
     check_precision(precision, gpu=kind != "cpu")
     dtype = {"16": torch.float16, "bf16": torch.bfloat16}.get(precision)
     return torch.autocast(kind, dtype, enabled=dtype is not None)
+
+
+@contextmanager
+def memory_errors(where: str, **given: int | None) -> Iterator[None]:
+    """A context that turns memory that has run out into an `InputError`; see `explain_memory`."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if said := explain_memory(error, where, **given):
+            raise InputError(said) from error
+        raise
+
+
+def explain_memory(error: Exception, where: str, **given: int | None) -> str | None:
+    """A sentence for an error of memory that has run out, of the computer, a GPU or `/dev/shm`; None for others.
+
+    where: "training" or "testing"; given: what the memory depends on, by the name under which it can be lowered.
+    """
+    text = f"{type(error).__name__}: {error}"
+    if SHARED_MEMORY.search(text):
+        return (
+            f"The processes that read ahead ran out of shared memory (/dev/shm) or were killed in {where}; give "
+            "workers 0 or fewer of them, or the container more shared memory (docker run --shm-size 2g)."
+        )
+    if not OUT_OF_MEMORY.search(text):
+        return None
+    *others, last = [f"{name} ({value})" for name, value in given.items() if value is not None]
+    whose = "GPU" if re.search("CUDA|CUBLAS|CUDNN|HIP", text) else "computer"
+    lower = f"{', '.join(others)} or {last}" if others else last
+    return f"The memory of the {whose} ran out in {where}; lower {lower}, or take a machine with more."
 
 
 def check_precision(precision: str, gpu: bool) -> None:

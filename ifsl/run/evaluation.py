@@ -26,6 +26,7 @@ from ..data.loading import TEST_EPISODES, TestEpisodes, loader
 from ..errors import InputError, shown, writing
 from ..learners.learner import Learner, check_episode
 from ..tasks import AUGMENTS, check_setting, check_task
+from .devices import explain_memory
 from .metrics import ExactRatio, MeanIoU
 
 METRICS = {"er": "ER", "miou": "mIoU", "fb_iou": "FB-IoU"}
@@ -253,6 +254,10 @@ def evaluate(
             bar.update(len(found["classes"]))
             shown_er = {"ER": f"{er.compute().item():.1f}"} if task == "fs-cs" else {}
             bar.set_postfix(shown_er | {"mIoU": f"{miou.compute().item():.1f}"})
+    except (MemoryError, RuntimeError) as error:
+        if said := explain_memory(error, "testing", batch=batch, size=size, shot=shot):
+            raise InputError(said) from error
+        raise
     finally:
         bar.close()
         model.to(home).train(training)
@@ -313,7 +318,13 @@ def predictions(
         masks = None if weak else batch["masks"].to(device)
         if number == 0:
             check_episode(model, query, supports, masks)
-        presence, segmentations = model.decide(model.maps(query, supports, masks), batch["sizes"], task)
+        maps = model.maps(query, supports, masks)
+        if maps.log_prob.isnan().any():
+            raise InputError(
+                f"The maps of {model.method} hold NaN, first in the batch of episode {batch['draws'][0].index}; take a "
+                "checkpoint from before its training went wrong, or precision 32."
+            )
+        presence, segmentations = model.decide(maps, batch["sizes"], task)
         yield batch | {"found_presence": presence, "found_masks": segmentations}
 
 

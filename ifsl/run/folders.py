@@ -4,27 +4,44 @@
         heron/  a.jpg  a.png  b.jpg  b.png        a mask beside each picture: the same name and .png,
         otter/  1.png  1_mask.png                 or, for a picture that is itself a .png, <name>_mask.png
 
-In a mask the object has any colour and the rest is black. If there are no masks, learners that can work from class tags
-alone do so.
+In a mask the object has any colour and the rest is black. Names such as 1-mask.tif or mask_1.png will do. If there are
+no masks, learners that can work from class tags alone do so.
 
 Letters: N ways (classes), K shots (examples of each), S image side, H W picture size.
 """
 
+import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ..data.images import open_image, read_image, resize_nearest, to_tensor
 from ..errors import InputError, is_int, shown
 from ..learners.learner import Learner
+from .devices import memory_errors
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 NOT_OURS = ("thumbs.db", "desktop.ini")  # Windows leaves these in folders; names that begin with a dot are skipped too
 MOST_SHOTS = 5  # unless you ask for more
-MASK_COLOURS = 256  # a file with more is a photograph
+WORDS = r"(masks?|labels?|seg|segm|segmentation|gt|ground[-_ ]?truth|annotation|matte)"
+MASK_NAMES = tuple(
+    re.compile(form, re.IGNORECASE)
+    for form in (rf"(?P<owner>.+?)[-_. ]*\(?{WORDS}\)?\d*", rf"{WORDS}[-_. ]+(?P<owner>.+)")
+)
+"""Names of masks: the name of the picture with a word for mask after it or before it."""
+LOOK = 128  # pixels a side, to see whether an image looks like a mask
+
+# A mask as it was painted has few colours, and each fills some square of 2 x 2 pixels.
+CLEAN = 0.7  # of the colours do so at least
+MASK_COLOURS = 1 << 14  # a file with more is a photograph
+FLAT = 0.3  # of a mask's pixels are in such squares at least
+BETWEEN = 0.2  # as many pixels, of those marked, may be of an unclear brightness
+NOISE, DARKER = 8, 0.03  # and as many in squares that are brighter than noise and darker than the object
 
 
 @dataclass(frozen=True)
@@ -82,9 +99,10 @@ def predict_folder(
     training = model.training
     model.eval()
     try:
-        (presence,), (segmentation,) = model.predict(
-            query.to(device), support.supports[None].to(device), masks, [(photo.height, photo.width)]
-        )
+        with memory_errors("predicting", shot=support.supports.shape[1]):
+            (presence,), (segmentation,) = model.predict(
+                query.to(device), support.supports[None].to(device), masks, [(photo.height, photo.width)]
+            )
     finally:
         model.train(training)
     found = dict(zip(support.class_names, presence.tolist(), strict=True))
@@ -99,6 +117,9 @@ def read_support(folder: str | Path, size: int, shot: int | None = None, weak: b
     homes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not homes:
         raise InputError(f"{folder} has no sub-folders; make one for each class and put its pictures there.")
+    for home in homes:
+        if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in home.name):  # control, or no UTF-8
+            raise InputError(f"The name of the sub-folder {home.name!r} cannot be written as text; rename it.")
     examples = {home.name: find_examples(home) for home in homes}
     fewest = min(examples, key=lambda name: len(examples[name]))
     if shot is None:
@@ -132,17 +153,16 @@ def find_examples(home: Path) -> list[tuple[Path, Path | None]]:
     for path in files:
         if not path.is_file() or path.suffix.lower() not in SUFFIXES:
             raise InputError(f"{path} is no picture ({' '.join(SUFFIXES)}); convert it or move it elsewhere.")
-    photographs = {path.stem for path in files if path.suffix.lower() != ".png"}
     masks: dict[str, Path] = {}
     for path in files:
-        named = path.stem.endswith("_mask")
-        if path.suffix.lower() == ".png" and (named or path.stem in photographs):
-            owner = path.stem.removesuffix("_mask")
-            if owner in masks:
-                raise InputError(f"{path} and {masks[owner].name} are masks of one picture; remove one of them.")
-            masks[owner] = path
+        owner = find_owner(path, files)
+        if owner is None:
+            continue
+        if owner in masks:
+            raise InputError(f"{path} and {masks[owner].name} are masks of one picture; remove one of them.")
+        masks[owner] = path
     pictures = [path for path in files if path not in masks.values()]
-    stems = [path.stem for path in pictures]
+    stems = [plain(path.stem) for path in pictures]
     for stem, mask in masks.items():
         if stem not in stems:
             raise InputError(f"{mask} is a mask without a picture; put {stem}.jpg beside it or remove it.")
@@ -151,7 +171,51 @@ def find_examples(home: Path) -> list[tuple[Path, Path | None]]:
             raise InputError(f"{path} has a namesake of another kind beside it; rename one of them.")
     if not pictures:
         raise InputError(f"{home} has no pictures; put some there, or remove the folder.")
-    return [(path, masks.get(path.stem)) for path in pictures]
+    if not masks:
+        refuse_strange_masks(pictures)
+    return [(path, masks.get(stem)) for path, stem in zip(pictures, stems, strict=True)]
+
+
+def find_owner(path: Path, files: list[Path]) -> str | None:
+    """The plain stem of the picture that a file is the mask of, by its name; None if it is a picture itself."""
+    others = {plain(other.stem): other for other in files if other != path}
+    stem = plain(path.stem)
+    if path.suffix.lower() == ".png" and stem in {plain(p.stem) for p in files if p.suffix.lower() != ".png"}:
+        return stem
+    owners = [plain(match["owner"]) for form in MASK_NAMES if (match := form.fullmatch(path.stem))]
+    owners += [plain(Path(owner).stem) for owner in (*owners, stem) if owner.endswith(SUFFIXES)]  # a.jpg_mask.png
+    for owner in owners:
+        if owner in others:
+            return owner
+    return owners[0] if owners and path.suffix.lower() == ".png" and stem.endswith("_mask") else None
+
+
+def plain(stem: str) -> str:
+    """A file's stem in the form in which stems are compared: one form of Unicode, small letters."""
+    return unicodedata.normalize("NFC", stem).casefold()
+
+
+def refuse_strange_masks(pictures: list[Path]) -> None:
+    """Raise `InputError` if some of the pictures, but not all, look like masks: no name said that they are."""
+    strange = [path for path in pictures if looks_like_mask(path)]
+    if strange and len(strange) < len(pictures):
+        example = next(path for path in pictures if path not in strange)
+        raise InputError(
+            f"{strange[0]} looks like a mask, but its name is not that of a picture and `_mask`; call it "
+            f"{example.stem}_mask.png if it belongs to {example.name}, or move it elsewhere."
+        )
+
+
+def looks_like_mask(path: Path) -> bool:
+    """Whether an image is black and white and hardly anything between; it is looked at in a small size."""
+    with open_image(path, load=False) as image:
+        image.draft("L", (LOOK, LOOK))  # a JPEG file is decoded at an eighth of its size
+        try:
+            small = image.convert("L").resize((LOOK, LOOK), Image.Resampling.NEAREST)
+        except Exception:  # reading it in earnest will say what is wrong with it
+            return False
+    shares = np.histogram(np.asarray(small), [0, 40, 216, 256])[0] / LOOK**2
+    return shares[1] < 0.03 and min(shares[0], shares[2]) > 0.002
 
 
 def read_example(path: Path, mask_path: Path | None, size: int) -> tuple[Tensor, Tensor | None]:
@@ -177,14 +241,43 @@ def read_example(path: Path, mask_path: Path | None, size: int) -> tuple[Tensor,
 
 
 def read_own_mask(path: Path) -> np.ndarray:
-    """Where a mask is not black and not transparent: (H, W) bool, the same for grey, coloured and palette files."""
+    """Where a mask is not black and not transparent: (H, W) bool, the same for grey, coloured and palette files.
+
+    A mask that was saved as JPEG, or that has smooth edges, has shades between black and the object. There, what has
+    less than half of the object's brightness is not marked. Raises `InputError` where that does not decide it.
+    """
     with open_image(path) as image:
-        seen = image.convert("RGBA")
-    if seen.getcolors(MASK_COLOURS) is None:
-        raise InputError(f"{path} stands where a mask does but is a photograph; rename it, or paint a mask.")
-    pixels = np.asarray(seen)
-    mask = pixels[..., :3].any(axis=2) & (pixels[..., 3] > 0)
+        seen = np.asarray(image.convert("RGBA"))
+    shown = seen[..., 3] > 0
+    colours = (seen[..., :3] @ np.array([1 << 16, 1 << 8, 1], np.int32)) * shown
+    flat = in_one_colour(colours)
+    kinds = np.unique(colours)
+    mask = colours > 0
+    if len(kinds) > 3 and len(np.unique(colours[flat])) < CLEAN * len(kinds):
+        brightness = seen[..., :3].max(axis=2).astype(np.int32) * seen[..., 3] // 255
+        if flat.mean() < FLAT or len(kinds) > MASK_COLOURS:
+            raise InputError(f"{path} stands where a mask does but is a photograph; rename it, or paint a mask.")
+        typical = np.median(brightness[brightness >= brightness.max() / 2])
+        mask = brightness >= typical / 2
+        between = (brightness > typical / 4) & (brightness < typical * 3 / 4)
+        darker = flat & (brightness > NOISE) & (brightness < typical * 3 / 4)  # perhaps an object of another colour
+        if between.sum() > BETWEEN * mask.sum() or darker.sum() > DARKER * mask.sum():
+            raise InputError(
+                f"{path} has many shades between black and the object, so its edge is not known; paint the object "
+                "white and the rest black, and save it as PNG."
+            )
     if mask.all() or not mask.any():
         what = "everything" if mask.any() else "nothing"
         raise InputError(f"{path} marks {what}; paint the object white and the rest black.")
     return mask
+
+
+def in_one_colour(colours: np.ndarray) -> np.ndarray:
+    """Which pixels (H, W) are in a square of 2 x 2 of one colour: painted areas are, noise and edges are not."""
+    left, right = colours[:, :-1], colours[:, 1:]
+    squares = (left[:-1] == right[:-1]) & (left[:-1] == left[1:]) & (left[:-1] == right[1:])
+    flat = np.zeros(colours.shape, bool)
+    for rows in (slice(None, -1), slice(1, None)):
+        for columns in (slice(None, -1), slice(1, None)):
+            flat[rows, columns] |= squares
+    return flat

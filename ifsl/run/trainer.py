@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import signal
 import threading
 import warnings
@@ -18,10 +19,10 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.strategies import DDPStrategy
 
 from ..errors import InputError
-from .callbacks import LOG_EVERY, Curve, Keeper, Progress
+from .callbacks import LOG_EVERY, Curve, Divergence, Keeper, Progress
 from .devices import Hardware
 from .resuming import WholeFiles
-from .settings import PRECISIONS, Settings
+from .settings import PRECISIONS, Settings, first_process
 
 
 def build_trainer(settings: Settings, hardware: Hardware, episodes: int, unused: bool = False) -> lightning.Trainer:
@@ -46,6 +47,7 @@ def build_trainer(settings: Settings, hardware: Hardware, episodes: int, unused:
             num_sanity_val_steps=0,
             callbacks=[
                 Progress(settings.metrics),
+                Divergence(settings.folder),  # before those that write
                 Curve(settings.folder / "metrics.csv", settings.metrics),
                 Keeper(settings.folder, settings.monitor),
                 Interruption(),
@@ -66,8 +68,30 @@ def build_loggers(settings: Settings) -> list:
     loggers = [TensorBoardLogger(settings.folder, name="tensorboard", version="")]
     if not settings.nowandb and find_spec("wandb") is not None:
         name = "-".join(settings.folder.parts[1:])
-        loggers.append(WandbLogger(project="ifsl", name=name, save_dir=settings.folder, config=settings.plain()))
+        try:
+            logger = WandbLogger(project="ifsl", name=name, save_dir=settings.folder, config=settings.plain())
+            _ = logger.experiment  # logs in, which would otherwise fail in the middle of the run's beginning
+        except Exception as error:  # it has many
+            why = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
+            raise InputError(
+                f"Weights & Biases is installed but cannot be used ({why}); run `wandb login`, or give nowandb."
+            ) from error
+        loggers.append(logger)
     return loggers
+
+
+@contextmanager
+def fresh_start(folder: Path, resume: bool) -> Iterator[None]:
+    """A context that removes the log folder if a new run fails before it has a checkpoint.
+
+    The next try would be refused because of it. Where the message says to resume, after errors of the disk, it stays.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not resume and first_process() and "resume" not in str(error) and not any(folder.glob("*.ckpt")):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 @contextmanager

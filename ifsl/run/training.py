@@ -28,12 +28,12 @@ from ..learners import build_model
 from ..learners.learner import Learner, check_episode
 from ..learners.maps import Maps
 from .checkpoints import load_model, trained_state
-from .devices import find_hardware
+from .devices import Hardware, find_hardware, memory_errors
 from .feature_cache import FeatureCache
 from .metrics import ExactRatio, MeanIoU
 from .resuming import check_same, read_checkpoint
 from .settings import Settings, check_folder, first_process
-from .trainer import build_trainer, interrupts, log_errors, quiet
+from .trainer import build_trainer, fresh_start, interrupts, log_errors, quiet
 
 
 def train(settings: Settings, resume: bool = False) -> Path:
@@ -65,16 +65,24 @@ def train(settings: Settings, resume: bool = False) -> Path:
     if settings.size is not None:
         learner.image_size = settings.size
     module = Training(learner, settings, trn, val)
+    memory = memory_errors("training", bsz=settings.bsz, size=learner.image_size, shot=settings.shot)
+    with memory, fresh_start(folder, resume):
+        run(module, settings, hardware, last if resume and last.is_file() else None)
+    return folder
+
+
+def run(module: "Training", settings: Settings, hardware: Hardware, last: Path | None) -> None:
+    """Train a module from the checkpoint `last`, or from its beginning."""
+    folder = settings.folder
     module.try_episode()
-    trainer = build_trainer(settings, hardware, len(trn), unused=bool(learner.unused))
-    if resume and last.is_file() and read_checkpoint(last)["global_step"] >= trainer.max_steps:
-        return folder  # all steps are made already: nothing is written
+    trainer = build_trainer(settings, hardware, len(module.trn), unused=bool(module.learner.unused))
+    if last is not None and read_checkpoint(last)["global_step"] >= trainer.max_steps:
+        return  # all steps are made already: nothing is written
     with quiet(), interrupts(trainer), log_errors(folder):
         if first_process():
             folder.mkdir(parents=True, exist_ok=True)
             write_whole(folder / "settings.json", json.dumps(settings.plain(), indent=1) + "\n")
-        trainer.fit(module, ckpt_path=last if resume and last.is_file() else None)
-    return folder
+        trainer.fit(module, ckpt_path=last)
 
 
 def load_start(learner: Learner, path: str) -> None:
@@ -99,6 +107,7 @@ class Training(lightning.LightningModule):
         self.val = TestEpisodes(val, settings.way, settings.shot, settings.val_episodes, **drawing)
         self.er, self.miou = ExactRatio(settings.way), MeanIoU(val.class_ids)
         self.cache = FeatureCache(learner) if settings.cache_features else None
+        self.strange: Tensor | None = None
         self.train()
 
     def try_episode(self) -> None:
@@ -136,9 +145,12 @@ class Training(lightning.LightningModule):
                 torch.distributed.broadcast(buffer, 0)
         self.er.reset()
         self.miou.reset()
+        self.strange = None  # whether a map of this validation holds NaN
 
     def validation_step(self, batch: dict, _: int) -> None:
         found = self.maps(batch)
+        strange = found.log_prob.isnan().any()
+        self.strange = strange if self.strange is None else self.strange | strange
         presence, segmentations = self.learner.decide(found, batch["sizes"], self.settings.task)
         self.er.update(presence, batch["presence"])
         self.miou.update(segmentations, batch["query_masks"], batch["classes"])
@@ -187,6 +199,11 @@ class Training(lightning.LightningModule):
             return optimizer
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.trainer.max_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the step to come."""
+        return self.trainer.optimizers[0].param_groups[0]["lr"]
 
     # A checkpoint: the learner under its published names, without ImageNet weights that have not changed --------------
 
