@@ -371,7 +371,7 @@ def test_the_command_line_writes_them(tiny_root, tmp_path, capsys, monkeypatch, 
     given += ["--devices", "cpu", "--workers", "0", "--eval", "--checkpoint", "untrained", "--episodes", "3", "--vis"]
     assert main([*given, *arguments]) == 0
     assert line in capsys.readouterr().out
-    folder = Settings(method="pfenet", backbone=LITE).folder
+    folder = Settings(method="pfenet", backbone=LITE, logpath="untrained-pfenet-seed0").folder
     saved = json.loads((folder / f"{name}.json").read_text())
     assert line.split()[0].startswith(saved["settings"]["objects"] or saved["settings"]["augment"])
     assert len(list((folder / "vis").iterdir())) == 3

@@ -440,9 +440,9 @@ def test_the_hardware_has_a_number_of_processes(monkeypatch):
 def test_weights_and_biases_where_it_is_installed_and_wanted(installed, nowandb, expected, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(trainer, "find_spec", lambda name: object() if installed else None)
-    monkeypatch.setattr(trainer, "WandbLogger", lambda **given: given)
+    monkeypatch.setattr(trainer, "WandbLogger", lambda **given: SimpleNamespace(experiment=None, **given))
     found = trainer.build_loggers(Settings(nowandb=nowandb, logpath="demo"))
-    assert [one["name"] for one in found[1:]] == (["pascal-fold0-resnet50-demo"] if expected else [])
+    assert [one.name for one in found[1:]] == (["pascal-fold0-resnet50-demo"] if expected else [])
 
 
 def test_what_lightning_refuses_is_an_input_error():
