@@ -1,0 +1,31 @@
+#!/bin/bash
+#SBATCH --array=0-19 --gres=gpu:1 --cpus-per-task=8 --time=4-00:00:00 --output=build/slurm-%A_%a.log
+#
+# Train and test methods on folds with chapter 13, one report for each pair in build/.
+#
+#   sbatch ci/array.sh                  on a cluster, a job for each pair: the five learners on four folds of Pascal-5i
+#   bash ci/array.sh                    the same here, one after another; then one table of all results in build/table.md
+#   METHODS="asnet hsnet" FOLDS="0 1" bash ci/array.sh -p datapath data/tiny -p steps 20
+#
+# Arguments go to papermill; without any, the runs are as published. NAME=... begins the reports' names. Give the same
+# command again to go on.
+set -euo pipefail
+cd "${SLURM_SUBMIT_DIR:-$(dirname "$0")/..}"
+source .venv/bin/activate
+mkdir -p build
+
+read -ra methods <<<"${METHODS:-panet pfenet hsnet asnet asnethm}"
+read -ra folds <<<"${FOLDS:-0 1 2 3}"
+[ $# -gt 0 ] || set -- -p benchmark pascal -p backbone resnet50 -p datapath data
+
+first=0 last=$((${#methods[@]} * ${#folds[@]} - 1))
+[ -z "${SLURM_ARRAY_TASK_ID:-}" ] || first=$SLURM_ARRAY_TASK_ID last=$SLURM_ARRAY_TASK_ID
+for ((task = first; task <= last; task++)); do
+    method=${methods[task / ${#folds[@]}]} fold=${folds[task % ${#folds[@]}]}
+    papermill notebooks/13_full_training.ipynb "build/${NAME:-}$method-fold$fold.ipynb" \
+        -p method "$method" -p fold "$fold" -p logpath "$method" "$@"
+done
+if [ -z "${SLURM_ARRAY_TASK_ID:-}" ]; then
+    python -m ifsl.collect logs --format markdown --out build/table.md
+    cat build/table.md
+fi

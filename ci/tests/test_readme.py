@@ -1,0 +1,79 @@
+"""What the README promises: its scripts run as they stand, and ci/array.sh goes through methods and folds."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def top(tiny_root, tmp_path, monkeypatch) -> Path:
+    """A folder with the tiny benchmark and the kept checkpoints where the README expects them."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "tiny").symlink_to(tiny_root)
+    (tmp_path / "data" / "checkpoints").symlink_to(ROOT / "data" / "checkpoints")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def script(word: str) -> str:
+    [found] = [block for block in BLOCKS if word in block]
+    return found
+
+
+def test_the_first_script(top):
+    variables: dict = {}
+    exec(script("result.iou_per_class").replace("episodes=1000", "episodes=2"), variables)
+    assert variables["presence"].shape == (1, 2) and 0 <= variables["result"].er <= 100
+
+
+def test_learners_are_compared_in_ten_lines(top, capsys):
+    source = script("difference(")
+    assert len(source.split("\n")) <= 12
+    exec(source.replace("episodes=100", "episodes=6"), {})
+    said = capsys.readouterr().out.strip().split("\n")
+    assert len(said) == 4 and all(re.search(r"asnet − \w+: [+-]\d+\.\d points of (ER|mIoU)", line) for line in said)
+
+
+def test_own_pictures_in_four_lines(top, tiny_root):
+    home = tiny_root / "VOC2012"
+    names = sorted(path.stem for path in (home / "JPEGImages").iterdir())[:3]
+    (top / "my_classes" / "thing").mkdir(parents=True)
+    for name in names[:2]:
+        shutil.copy(home / "JPEGImages" / f"{name}.jpg", top / "my_classes" / "thing")
+    shutil.copy(home / "JPEGImages" / f"{names[2]}.jpg", top / "my_photo.jpg")
+    source = script("my_classes")
+    assert len(source.strip().split("\n")) == 5  # with the import and an empty line
+    exec(source, {})
+    assert (top / "prediction.png").stat().st_size > 10_000
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
+@pytest.mark.parametrize("task", [None, "2"])
+def test_the_array_runs_every_pair_or_the_one_of_its_job(tmp_path, task):
+    shutil.copytree(ROOT / "ci", tmp_path / "ci", ignore=shutil.ignore_patterns("tests", "__pycache__"))
+    tools = tmp_path / ".venv" / "bin"
+    tools.mkdir(parents=True)
+    (tools / "activate").write_text(f'PATH="{tools}:$PATH"\n')
+    for name in ("papermill", "python"):
+        (tools / name).write_text(f'#!/bin/sh\necho {name} "$@" >> called\ntouch build/table.md\n')
+        (tools / name).chmod(0o755)
+    env = os.environ | {"METHODS": "pfenet hsnet", "FOLDS": "0 3"} | ({"SLURM_ARRAY_TASK_ID": task} if task else {})
+    done = subprocess.run(["bash", "ci/array.sh", "-p", "steps", "2"], cwd=tmp_path, env=env, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    called = (tmp_path / "called").read_text().strip().split("\n")
+    pairs = [("pfenet", 0), ("pfenet", 3), ("hsnet", 0), ("hsnet", 3)]
+    expected = [
+        f"papermill notebooks/13_full_training.ipynb build/{method}-fold{fold}.ipynb "
+        f"-p method {method} -p fold {fold} -p logpath {method} -p steps 2"
+        for method, fold in (pairs if task is None else [pairs[int(task)]])
+    ]
+    table = ["python -m ifsl.collect logs --format markdown --out build/table.md"]
+    assert called == expected + (table if task is None else [])
