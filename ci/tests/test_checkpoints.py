@@ -292,3 +292,17 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tiny_asnet, tmp_pat
 
 def test_the_public_name():
     assert ifsl.load_model is load_model
+
+
+def test_our_own_file_names_its_learner_and_a_published_one_is_recognised(tmp_path, monkeypatch, tiny_asnet):
+    """A second backbone with the same numbers of blocks: by its shapes alone the file could be of either."""
+    from ifsl.learners import BACKBONES
+    from ifsl.run import checkpoints
+
+    kept = save_learner(tiny_asnet, tmp_path / "kept.safetensors")
+    twin = {"twin": BACKBONES["efficientnet_lite0"], **BACKBONES}
+    monkeypatch.setattr(checkpoints, "BACKBONES", twin)
+    assert load_model(kept).backbone_name == "efficientnet_lite0"
+    state, _ = checkpoints.read_safetensors(kept)
+    assert checkpoints.identify(state, kept) == (("asnet", "asnethm"), "twin")
+    assert checkpoints.name_itself({"method": "pfenet", "backbone": "resnet101"}) is None  # published options
