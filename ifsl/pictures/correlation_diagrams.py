@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from . import sketching
-from .canvas import DARK, INK
-from .diagram_pieces import SIDE, Labels, merge_shots, place_backbones, place_inputs, place_maps
+from .canvas import INK
+from .diagram_pieces import SIDE, TOKEN, Labels, merge_shots, place_backbones, place_inputs, place_maps
 from .sketching import (
     MASK,
     Box,
@@ -55,13 +55,13 @@ def draw_levels(ax: Axes, labels: Labels, correlate: Box, name: str) -> tuple[li
     """From correlations to maps and answers; returns the boxes that squeeze, layer4 first, and those that mix."""
     boxes = []
     for level, y in zip((4, 3, 2), (1.02, 2.05, 3.08), strict=True):
-        box = place_box(ax, Box(4.42, y - 0.3, 0.78, 0.6), name, "trained")
+        box = place_box(ax, Box(4.42, y - 0.3, 0.74, 0.6), name, "trained")
         draw_arrow(ax, (correlate.east[0], y), box.west, shape=labels[f"correlation{level}"], at=0.45)
         say(ax, correlate.east[0] + 0.64, y - 0.24, f"layer{level}")
         boxes.append(box)
-    plus3, plus2 = place_sign(ax, 6.5, 2.05, "+"), place_sign(ax, 6.95, 3.08, "+")
-    mixes = [place_box(ax, Box(6.72, 1.82, 0.46, 0.46), "mix", "trained")]
-    mixes += [place_box(ax, Box(7.2, 2.85, 0.46, 0.46), "mix", "trained")]
+    plus3, plus2 = place_sign(ax, 6.54, 2.05, "+"), place_sign(ax, 6.98, 3.08, "+")
+    mixes = [place_box(ax, Box(6.76, 1.82, 0.44, 0.46), "mix", "trained")]
+    mixes += [place_box(ax, Box(7.22, 2.85, 0.44, 0.46), "mix", "trained")]
     draw_arrow(ax, boxes[0].east, (plus3.centre[0], 1.02), plus3.north, shape=labels["squeezed4"], at=0.5)
     draw_arrow(ax, boxes[1].east, plus3.west, shape=labels["squeezed3"], at=0.5)
     draw_arrow(ax, plus3.east, mixes[0].west)
@@ -125,7 +125,7 @@ def draw_tokens(ax: Axes, labels: Labels, method: str) -> None:
     sketching.place_comparison(ax, grid, cells, None)
     first = place_token(ax, grid.left + 0.06, grid.top - 0.13)
     spot = cells.left + 0.144, cells.top + 0.144
-    ax.plot(*zip(spot, first.centre, strict=True), color=DARK, linewidth=0.7, alpha=0.5, zorder=3.5)
+    ax.plot(*zip(spot, first.centre, strict=True), color=INK, linewidth=0.7, alpha=0.5, zorder=3.5)
     draw_arrow(ax, backbones[0].east, (correlate.left, support.centre[1]), shape=labels["support"])
     y = backbones[1].centre[1]
     draw_arrow(ax, backbones[1].east, (correlate.centre[0], y), correlate.south, shape=labels["query"], at=0.45)
@@ -140,7 +140,7 @@ def draw_tokens(ax: Axes, labels: Labels, method: str) -> None:
     draw_heads(ax, labels, layers[1])
 
 
-def place_token(ax: Axes, x: float, y: float, colour: str = DARK) -> Box:
+def place_token(ax: Axes, x: float, y: float, colour: str = TOKEN) -> Box:
     """A token, by default the class token."""
     return place_cells(ax, Box(x - 0.06, y - 0.06, 0.12, 0.12), [[colour]])
 

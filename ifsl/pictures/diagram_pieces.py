@@ -7,7 +7,7 @@ from matplotlib.colors import same_color
 from matplotlib.patches import Rectangle
 
 from . import canvas, sketching
-from .canvas import INK, WIDTH
+from .canvas import INK, LINES, WIDTH
 from .sketching import (
     FILLS,
     MASK,
@@ -25,19 +25,24 @@ from .sketching import (
 
 SIDE = 0.66  # inches, of an image
 RIGHT = 9.05  # inches, the middle of the column of answers
+TOKEN = LINES[5]
+"""The colour of a class token."""
 Labels = dict[str, str]
 """The shapes to write on a diagram, by name."""
 Draw = Callable[[Axes, Labels, str], None]
 """Draws the learner of a method, given its labels."""
 
 
-def add_legend(ax: Axes, y: float, note: str) -> None:
+def add_legend(ax: Axes, y: float, note: str, tokens: bool) -> None:
     """What the colours of boxes and lines mean, in a row at a height, and which backbone the shapes are of."""
     fills = [patch.get_facecolor() for patch in ax.patches if patch.get_gid() == "box"]
     names = {"trained": "trained", "frozen": "pretrained, frozen", "fixed": "no weights"}
     kinds = {names[kind]: fill for kind, fill in FILLS.items() if any(same_color(fill, one) for one in fills)}
+    kinds["support mask"] = MASK
+    if tokens:
+        kinds["class token"] = TOKEN
     left = 0.1
-    for text, colour in (kinds | {"support mask": MASK}).items():
+    for text, colour in kinds.items():
         ax.add_patch(Rectangle((left, y - 0.07), 0.24, 0.14, facecolor=colour, edgecolor=MIDDLE, linewidth=0.8))
         say(ax, left + 0.32, y, text, ha="left")
         left += 0.62 + 0.068 * len(text)

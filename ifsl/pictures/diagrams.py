@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 
 from ..errors import InputError, shown
 from . import sketching
-from .canvas import BACKGROUND, DARK, INK, SOFT, WIDTH, InlineFigure
+from .canvas import BACKGROUND, INK, SOFT, WIDTH, InlineFigure
 from .correlation_diagrams import draw_correlations, draw_tokens
 from .diagram_pieces import Draw, Labels, add_legend, place_backbones, place_inputs, place_maps_and_answers
-from .shapes import compute_shapes, find_facts, write_shape
+from .shapes import TOKENS, compute_shapes, find_facts, write_shape
 from .sketching import MASK, Box, draw_arrow, make_example, place_box, place_cells, place_panel, place_sign, say
 
 
@@ -30,7 +30,7 @@ def draw_learner(method: str, backbone: str | None = None) -> InlineFigure:
     labels = {key: write_shape(shape) for key, shape in compute_shapes(method, name).items()}
     fig, ax = sketching.make_sketch(WIDTH, down + 0.42)
     draw(ax, labels, method)
-    add_legend(ax, down + 0.2, f"{name}, images of {facts.image_size}×{facts.image_size}")
+    add_legend(ax, down + 0.2, f"{name}, images of {facts.image_size}×{facts.image_size}", method in TOKENS)
     return fig
 
 
@@ -38,7 +38,7 @@ def draw_learner(method: str, backbone: str | None = None) -> InlineFigure:
 
 
 def draw_panet(ax: Axes, labels: Labels, method: str) -> None:
-    """Support cells are averaged inside the mask and outside, over all shots; query cells are compared with the means."""
+    """Query cells are compared with two means of support cells, inside the mask and outside, over all shots."""
     place_panel(ax, Box(0.08, 0.15, 4.42, 2.42), "each of K shots")
     mask, support, query = place_inputs(ax, 0.42, 1.5, 3.0)
     backbones = place_backbones(ax, [support, query], kind="trained")
@@ -57,7 +57,7 @@ def draw_panet(ax: Axes, labels: Labels, method: str) -> None:
     draw_arrow(ax, mean.east, bars[0].west, shape=labels["prototypes"])
     cosine = place_box(ax, Box(6.5, 2.72, 1.08, 1.08), "")
     grid = Box(cosine.centre[0] - 0.36, 2.84, 0.72, 0.72)
-    place_cells(ax, grid, [[DARK if (i, j) == (2, 2) else SOFT for j in range(6)] for i in range(6)])
+    place_cells(ax, grid, [[INK if (i, j) == (2, 2) else SOFT for j in range(6)] for i in range(6)])
     for bar in bars:
         draw_arrow(ax, (grid.left + 2.5 * 0.12, grid.top + 2.5 * 0.12), bar.south, over=True)
     say(ax, cosine.centre[0], 3.68, "20 × cosine", color=INK)
@@ -100,7 +100,7 @@ def draw_pfenet(ax: Axes, labels: Labels, method: str) -> None:
     deep_query = place_box(ax, Box(3.0, upper - 0.2, 0.55, 0.4), "layer4", "frozen")
     reduce_query = place_box(ax, Box(2.98, lower - 0.2, 0.6, 0.42), "1×1\nconv", "trained")
     draw_arrow(ax, (backbones[1].east[0], upper), deep_query.west, shape=labels["layer3"])
-    draw_arrow(ax, deep_query.east, (cosine.centre[0], upper), cosine.south)
+    draw_arrow(ax, deep_query.east, (cosine.centre[0], upper), cosine.south, shape=labels["layer4"], of=1, at=0.38)
     draw_arrow(ax, (backbones[1].east[0], lower), (reduce_query.left, lower), shape=labels["middle"])
     grids = draw_enrichment(ax, means, low)
     draw_arrow(ax, means[0].east, (grids.centre[0], top), grids.north, shape=labels["vector"], of=1, at=0.4)

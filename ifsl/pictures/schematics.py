@@ -83,7 +83,7 @@ def dimmed(ax: Axes, pale: bool) -> Iterator[None]:
             if artist.get_bbox_patch():
                 artist.get_bbox_patch().set_alpha(0.15)
         else:
-            artist.set_alpha(0.25 * (artist.get_alpha() or 1))
+            artist.set_alpha(0.22 * (artist.get_alpha() or 1))
 
 
 def highlight(ax: Axes, area: Box) -> None:

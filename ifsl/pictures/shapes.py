@@ -82,8 +82,6 @@ def list_pfenet(facts: Backbone, side: int) -> dict[str, Shape]:
         "reduced": (WIDTH, grid),
         "vector": (WIDTH,),
         "prior": (1, grid),
-        "inputs": (2 * WIDTH + 1, grid),
-        "found": (4 * WIDTH, grid),
         "maps": (2, grid),
     }
 
@@ -102,7 +100,6 @@ def list_correlations(method: str, facts: Backbone, sides: list[int]) -> dict[st
         shapes[f"squeezed{level}"] = (128, square(side), square(support))
     left = 1 if pooled else 2  # support cells in a row
     shapes["mixed3"] = (128, square(sides[1]), square(left))
-    shapes["mixed2"] = (128, square(sides[0]), square(left))
     shapes["cells"] = (128, square(sides[0]))
     shapes["maps"] = (2, square(2 * sides[0]))
     return shapes

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangle
 from matplotlib.path import Path
@@ -201,10 +202,13 @@ def place_cells(ax: Axes, box: Box, colours: Sequence[Sequence[str]]) -> Box:
     """A grid of coloured cells, row by row, with white lines between them. Returns the box."""
     rows, columns = len(colours), len(colours[0])
     width, height = box.width / columns, box.height / rows
-    for i, row in enumerate(colours):
-        for j, colour in enumerate(row):
-            at = box.left + j * width, box.top + i * height
-            ax.add_patch(Rectangle(at, width, height, facecolor=colour, edgecolor="white", linewidth=0.7, zorder=3))
+    cells = [
+        Rectangle((box.left + j * width, box.top + i * height), width, height)
+        for i in range(rows)
+        for j in range(columns)
+    ]
+    flat = [colour for row in colours for colour in row]
+    ax.add_collection(PatchCollection(cells, facecolor=flat, edgecolor="white", linewidth=0.7, zorder=3))
     return box
 
 
@@ -220,14 +224,14 @@ def place_comparison(
     known = np.zeros((rows, columns)) if weights is None else weights
     plain = SOFT if weights is None else PAPER
     place_cells(ax, support, [[mix(plain, MASK, share) for share in row] for row in known])
-    place_cells(ax, query, [[DARK if (i, j) == spot else SOFT for j in range(columns)] for i in range(rows)])
+    place_cells(ax, query, [[INK if (i, j) == spot else SOFT for j in range(columns)] for i in range(rows)])
     step = query.width / columns
     start = query.left + (spot[1] + 0.5) * step, query.top + (spot[0] + 0.5) * step
     for (i, j), share in np.ndenumerate(known):
         end = support.left + (j + 0.5) * support.width / columns, support.top + (i + 0.5) * support.height / rows
         strong = weights is None or share > 0.45
         style = {"linewidth": 0.7 if strong else 0.4, "alpha": 0.5 if strong else 0.13}
-        ax.plot(*zip(start, end, strict=True), color=DARK, zorder=3.5, **style)
+        ax.plot(*zip(start, end, strict=True), color=INK, zorder=3.5, **style)
 
 
 # The example ----------------------------------------------------------------------------------------------------------
