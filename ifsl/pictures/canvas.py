@@ -51,13 +51,18 @@ class InlineFigure(Figure):
     def encode(self) -> tuple[str, bytes]:
         """("jpeg" or "png", the bytes): JPEG if there are photographs or maps, PNG for lines and text alone."""
         kind = "jpeg" if any(ax.images for ax in self.axes) else "png"
-        file = BytesIO()
-        self.savefig(file, format=kind, dpi=DPI, pil_kwargs=SAVE_OPTIONS[kind])
-        return kind, file.getvalue()
+        return kind, save(self, kind, DPI)
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
         kind, data = self.encode()
         return {f"image/{kind}": data, "text/plain": repr(self)}
+
+
+def save(fig: Figure, kind: str, dpi: int) -> bytes:
+    """A figure as a file, "jpeg" or "png"."""
+    file = BytesIO()
+    fig.savefig(file, format=kind, dpi=dpi, pil_kwargs=SAVE_OPTIONS[kind])
+    return file.getvalue()
 
 
 # Colours, words and masks ---------------------------------------------------------------------------------------------
@@ -153,10 +158,10 @@ Frame = tuple[float, float, float, float]
 """Left, top, width, height in inches."""
 
 
-def make_canvas(across: float, down: float) -> tuple[InlineFigure, Axes]:
+def make_canvas(across: float, down: float, kind: type[InlineFigure] = InlineFigure) -> tuple[InlineFigure, Axes]:
     """A figure of a size in inches, and axes over all of it whose units are inches from the top left corner."""
     across, down = round(across * DPI) / DPI, round(down * DPI) / DPI  # whole pixels
-    fig = InlineFigure(figsize=(across, down), dpi=DPI)
+    fig = kind(figsize=(across, down), dpi=DPI)
     ax = fig.add_axes((0, 0, 1, 1))
     ax.set(xlim=(0, across), ylim=(down, 0))
     ax.set_axis_off()
@@ -170,11 +175,14 @@ def fit(width: float, height: float, aspect: float) -> tuple[float, float]:
 
 
 def place_image(
-    ax: Axes, frame: Frame, image: np.ndarray, mask: np.ndarray | None = None, strength: float = 0.55
+    ax: Axes, frame: Frame, image: np.ndarray, mask: np.ndarray | None = None, strength: float = 0.55, sharp: int = 1
 ) -> None:
-    """An image (H, W, 3) in a frame, with its mask (H, W) over it if there is one."""
+    """An image (H, W, 3) in a frame, with its mask (H, W) over it if there is one; sharp: pixels for each of DPI."""
     left, top, width, height = frame
-    size = round(2 * width * DPI), round(2 * height * DPI)  # twice as fine as it is seen, for smooth outlines
+    size = (
+        round(2 * sharp * width * DPI),
+        round(2 * sharp * height * DPI),
+    )  # twice as fine as it is seen, for smooth outlines
     seen = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)
     if mask is not None:
         mask_seen = np.asarray(Image.fromarray(mask.astype(np.uint8)).resize(size, Image.Resampling.NEAREST))
