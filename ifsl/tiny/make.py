@@ -24,7 +24,7 @@ from .stickers import Symbol
 from .symbols import COCO_SYMBOLS, PASCAL_SYMBOLS, to_category_id
 
 ROOT = "data/tiny"
-VERSION = 3  # raised whenever a picture, mask or list would come out differently
+VERSION = 4  # raised whenever a picture, mask or list would come out differently
 STAMP = "tiny.json"
 PASCAL_SIZE = (1000, 300)  # pictures for training, for testing
 COCO_SIZE = (640, 400)
