@@ -22,7 +22,7 @@ OPTIONS = ("width", "published_prior")
 
 FIXED = (
     *("method", "benchmark", "fold", "backbone", "pretrained", *OPTIONS, "size", "way", "shot", "seed", "lr", "decay"),
-    *("weak", "task", "void_ignore", "val_episodes"),
+    *("weak", "task", "void_ignore", "val_episodes", "start"),
 )
 """Settings that a resumed run shares with the run that it goes on from, besides the number of episodes in a step."""
 
@@ -38,7 +38,8 @@ class Settings:
     cosine; niter: epochs; steps: optimiser steps instead of epochs.
     weak: learn from class tags; task: fs-cs, or fs-s, where the query always shows the one class; void_ignore: leave
     void pixels out of loss and mIoU instead of counting them as background, as published.
-    size: image side in pixels, None for the backbone's own; pretrained: begin with the backbone's ImageNet weights.
+    size: image side in pixels, None for the backbone's own; pretrained: begin with the backbone's ImageNet weights;
+    start: a checkpoint of the same learner, whose weights the run begins with instead of random ones.
     width: channels of PFENet, None for its own; published_prior: compute PFENet's prior for several ways with the fault
     of the published code.
     val_every: steps between validations, None for an epoch; val_episodes: how many episodes each has.
@@ -69,6 +70,7 @@ class Settings:
     width: int | None = None
     published_prior: bool = False
     pretrained: bool = True
+    start: str | None = None
     val_every: int | None = None
     val_episodes: int = 1000
     seed: int = 0

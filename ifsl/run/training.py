@@ -27,7 +27,7 @@ from ..errors import InputError
 from ..learners import build_model
 from ..learners.learner import Learner, check_episode
 from ..learners.maps import Maps, fss_loss, predict, strong_loss, weak_loss
-from .checkpoints import trained_state
+from .checkpoints import load_model, trained_state
 from .devices import find_hardware
 from .feature_cache import FeatureCache
 from .metrics import ExactRatio, MeanIoU
@@ -57,6 +57,8 @@ def train(settings: Settings, resume: bool = False) -> Path:
 
     torch.manual_seed(settings.seed)  # the initial weights
     learner = build_model(settings.method, settings.backbone, settings.pretrained, **settings.options)
+    if settings.start is not None:
+        learner.load_state_dict(load_start(settings).state_dict())
     if settings.weak and learner.needs_masks:
         raise InputError(learner.needs_masks)
     if settings.size is not None:
@@ -70,6 +72,16 @@ def train(settings: Settings, resume: bool = False) -> Path:
             write_whole(folder / "settings.json", json.dumps(settings.plain(), indent=1) + "\n")
         trainer.fit(module, ckpt_path=last if resume and last.is_file() else None)
     return folder
+
+
+def load_start(settings: Settings) -> Learner:
+    """The learner in the checkpoint `settings.start`; raises `InputError` unless it is the one that is trained."""
+    found = load_model(settings.start, settings.method)
+    given = {name: getattr(found, name) for name in found.options}
+    asked = {name: getattr(settings, name) for name in given if getattr(settings, name) is not None}
+    if found.backbone_name != settings.backbone or asked != {name: given[name] for name in asked}:
+        raise InputError(f"start is {settings.start}, another learner than the one to train; give one of its own kind.")
+    return found
 
 
 class Training(lightning.LightningModule):
