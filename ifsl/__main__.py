@@ -114,6 +114,9 @@ def build_parser() -> Parser:
         "--val-every", type=int, metavar="STEPS", help="steps between validations (default: an epoch)"
     )
     training.add_argument("--val-episodes", type=int, metavar="E", help="episodes of a validation (default: 1000)")
+    training.add_argument(
+        "--start", metavar="FILE", help="checkpoint of the same learner to begin with, instead of random weights"
+    )
     training.add_argument("--seed", type=int, help="of the initial weights and all draws (default: 0)")
     training.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the log folder")
     training.add_argument(

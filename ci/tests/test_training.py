@@ -17,7 +17,7 @@ from ifsl.learners import learner_class
 from ifsl.learners.learner import Learner
 from ifsl.run import trainer, training
 from ifsl.run.callbacks import Keeper, read_curve
-from ifsl.run.checkpoints import best_checkpoint, load_model
+from ifsl.run.checkpoints import best_checkpoint, load_model, save_learner
 from ifsl.run.devices import Hardware, find_hardware, parse_devices
 from ifsl.run.feature_cache import FeatureCache
 from ifsl.run.resuming import WholeFiles
@@ -110,6 +110,24 @@ def test_a_checkpoint_holds_what_was_trained_under_the_published_names(fast):
     assert torch.equal(model.state_dict()["learner.res1.0.weight"], held["state_dict"]["learner.res1.0.weight"])
     whole = build_model("pfenet", "efficientnet_lite0", pretrained=True, width=8).state_dict()
     assert all(torch.equal(model.state_dict()[name], whole[name]) for name in whole if name.startswith("backbone"))
+
+
+def test_a_run_can_start_from_a_checkpoint_of_the_same_learner(fast):
+    first = train(fast(steps=1, logpath="first"))
+    kept = save_learner(load_model(first), first / "kept.safetensors")
+    for start in (str(first / "last.ckpt"), str(kept)):
+        folder = train(fast(steps=1, lr=1e-9, logpath=f"on-{Path(start).name}", start=start))
+        for name, weight in checkpoint(first)["state_dict"].items():
+            torch.testing.assert_close(checkpoint(folder)["state_dict"][name], weight, atol=1e-3, rtol=1e-3)
+    for given, named in (
+        ({"start": "nowhere.ckpt"}, "nowhere.ckpt"),
+        ({"start": str(kept), "width": 16}, "another size"),
+        ({"start": str(kept), "method": "asnet", "width": None}, "not asnet"),
+    ):
+        with pytest.raises(InputError, match=named):
+            train(fast(logpath="refused", **given))
+    with pytest.raises(InputError, match="start is"):
+        train(fast(logpath=f"on-{kept.name}", steps=2, lr=1e-9), resume=True)
 
 
 def test_a_backbone_without_imagenet_weights_is_kept(fast):

@@ -58,7 +58,7 @@ def train(settings: Settings, resume: bool = False) -> Path:
     torch.manual_seed(settings.seed)  # the initial weights
     learner = build_model(settings.method, settings.backbone, settings.pretrained, **settings.options)
     if settings.start is not None:
-        learner.load_state_dict(load_start(settings).state_dict())
+        load_start(learner, settings.start)
     if settings.weak and learner.needs_masks:
         raise InputError(learner.needs_masks)
     if settings.size is not None:
@@ -74,14 +74,12 @@ def train(settings: Settings, resume: bool = False) -> Path:
     return folder
 
 
-def load_start(settings: Settings) -> Learner:
-    """The learner in the checkpoint `settings.start`; raises `InputError` unless it is the one that is trained."""
-    found = load_model(settings.start, settings.method)
-    given = {name: getattr(found, name) for name in found.options}
-    asked = {name: getattr(settings, name) for name in given if getattr(settings, name) is not None}
-    if found.backbone_name != settings.backbone or asked != {name: given[name] for name in asked}:
-        raise InputError(f"start is {settings.start}, another learner than the one to train; give one of its own kind.")
-    return found
+def load_start(learner: Learner, path: str) -> None:
+    """Give the learner the weights in a checkpoint; raises `InputError` unless they are those of such a learner."""
+    found = load_model(path, learner.method, learner.backbone_name).state_dict()
+    if {name: x.shape for name, x in found.items()} != {name: x.shape for name, x in learner.state_dict().items()}:
+        raise InputError(f"{path} holds {learner.method} of another size; give start a checkpoint of the same learner.")
+    learner.load_state_dict(found)
 
 
 class Training(lightning.LightningModule):

@@ -29,22 +29,27 @@ QUALITY = 92  # of the JPEG files
 
 @dataclass(frozen=True)
 class Plan:
-    """What one picture will show: its name, (H, W), class ids from the back to the front, and the key of its seed."""
+    """What one picture will show: its name, (H, W), class ids from the back to the front, and the key of its seed.
+
+    easy: every class has one look, and there are no decoys.
+    """
 
     name: str
     shape: tuple[int, int]
     class_ids: tuple[int, ...]
     key: tuple[int, ...]
+    easy: bool = False
 
 
-def plan_pascal(split: str, count: int, seed: int) -> list[Plan]:
+def plan_pascal(split: str, count: int, seed: int, easy: bool = False) -> list[Plan]:
     """Plans of the Pascal part: split "trn" or "val", names such as 2007_000001 and 2008_000001."""
     year, part = (2007, 1) if split == "trn" else (2008, 2)
     names = (f"{year}_{n:06d}" for n in range(1, count + 1))
-    return _plan(names, len(PASCAL_SYMBOLS), PASCAL_LONG, (seed, 0, part))
+    plans = _plan(names, len(PASCAL_SYMBOLS), PASCAL_LONG, (seed, 0, part))
+    return [replace(plan, easy=easy) for plan in plans]
 
 
-def plan_coco(split: str, count: int, seed: int) -> list[Plan]:
+def plan_coco(split: str, count: int, seed: int, easy: bool = False) -> list[Plan]:
     """Plans of the COCO part: split "trn" or "val"; a picture may show a class twice."""
     part = 1 + list(COCO_PARTS).index(split)
     # Numbers have gaps and differ between the parts, as in the real set.
@@ -53,7 +58,7 @@ def plan_coco(split: str, count: int, seed: int) -> list[Plan]:
     r = np.random.RandomState((seed, 2, part))
     twice = r.random_sample(count) < TWICE
     return [
-        replace(plan, class_ids=(*plan.class_ids, plan.class_ids[0])) if two else plan
+        replace(plan, easy=easy, class_ids=(*plan.class_ids, plan.class_ids[0]) if two else plan.class_ids)
         for plan, two in zip(plans, twice, strict=True)
     ]
 
@@ -101,10 +106,11 @@ def _arrange(plan: Plan, symbols: tuple[Symbol, ...], list_looks: Callable[[int]
     A decoy takes a look of a class that the picture shows: the very look of a sticker, or one of its other looks.
     """
     table = dict(enumerate(symbols, start=1))
-    scene = arrange(plan.shape, table, list(plan.class_ids), np.random.RandomState((*plan.key, 0)))
+    scene = arrange(plan.shape, table, list(plan.class_ids), np.random.RandomState((*plan.key, 0)), not plan.easy)
     r = np.random.RandomState((*plan.key, 2))  # a stream of its own: looks change no mask
     for sticker in scene.stickers + scene.decoys:
         looks = list_looks(sticker.class_id or int(r.choice(plan.class_ids)))
+        looks = looks[:1] if plan.easy else looks
         sticker.look = looks[r.randint(len(looks))]
     return scene
 

@@ -247,7 +247,9 @@ def _clockwise(contour: np.ndarray) -> np.ndarray:
     return contour if area >= 0 else contour[::-1]
 
 
-def arrange(shape: tuple[int, int], symbols: dict[int, Symbol], class_ids: list[int], r) -> Scene:
+def arrange(
+    shape: tuple[int, int], symbols: dict[int, Symbol], class_ids: list[int], r, with_decoys: bool = True
+) -> Scene:
     """Put one sticker of each class in a place, so that enough of every one is visible; tries until that is so.
 
     Decoys come last, behind all stickers and where they overlap least, so they change no mask. shape: (H, W). symbols:
@@ -270,7 +272,7 @@ def arrange(shape: tuple[int, int], symbols: dict[int, Symbol], class_ids: list[
             owner[sticker.cover >= CELLS**2 // 2] = n
         seen = np.bincount(owner.ravel(), minlength=len(stickers) + 1)[1:]
         if all(_shows_enough(s, sticker, shape) for s, sticker in zip(seen, stickers, strict=True)):
-            decoys = [_place_decoy(shape, places, r) for _ in range(r.randint(*DECOYS))]
+            decoys = [_place_decoy(shape, places, r) for _ in range(r.randint(*DECOYS) if with_decoys else 0)]
             return Scene(shape, stickers, owner, decoys)
 
 
