@@ -296,15 +296,16 @@ def result_folder(model, settings: Settings, given: dict, checkpoint: str | None
 
 
 def check_result(path: Path, model) -> None:
-    """Raise `InputError` if a result file holds another learner's result.
+    """Raise `InputError` if a result file holds another learner's result; one that cannot be read may be replaced.
 
     The step does not count: a run goes on, and is tested again.
     """
     from .run.evaluation import Result, trace_training
 
-    if not path.is_file():
+    try:
+        before = Result.load(path).settings
+    except InputError:
         return
-    before = Result.load(path).settings
     now = {"method": model.method, "backbone": model.backbone_name, **trace_training(model)}
     facts = [(s["method"], s["backbone"], (s.get("trained") or {}) | {"step": None}) for s in (before, now)]
     if "trained" in before and facts[0] != facts[1]:
