@@ -167,6 +167,19 @@ def test_other_classes_and_missing_folds_have_no_published_score(logs, capsys):
     }
 
 
+def test_classes_seen_in_training_have_a_row_of_their_own_and_no_published_score(logs, capsys):
+    for fold in range(4):
+        path = logs / "pascal" / f"fold{fold}" / "resnet50" / "hsnet"
+        result = Result.load(path / "test-1way-1shot.json")
+        result.settings["seen_classes"] = ["bus"] if fold else []
+        result.save(path, "test-1way-1shot")
+    rows = [row for row in table(capsys, str(logs)) if row["method"] == "hsnet" and row["metric"] == "ER"]
+    assert [(row["task"], row["folds"], row["published"]) for row in rows] == [
+        ("FS-CS", "1", ""),
+        ("FS-CS, classes seen in training", "3", ""),
+    ]
+
+
 @pytest.mark.parametrize(("form", "beginning"), [("text", "benchmark  task"), ("markdown", "| benchmark | task |")])
 def test_text_and_markdown(logs, capsys, tmp_path, form, beginning):
     assert collect.main([str(logs), "--format", form]) == 0

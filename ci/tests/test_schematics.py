@@ -264,8 +264,6 @@ def test_shapes_of_correlation_learners(monkeypatch, method: str) -> None:
 
 @pytest.mark.parametrize("method", ["cst", "emat"])
 def test_shapes_of_token_learners(monkeypatch, method: str) -> None:
-    if method not in LEARNERS:
-        pytest.skip(f"{method} is not among the learners yet")
     model = build_model(method, SMALL)
     network = model.learner
     places = {

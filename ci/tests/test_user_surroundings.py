@@ -309,31 +309,23 @@ def test_wandb_without_login_is_one_sentence_and_blocks_nothing(error, fast, mon
     train(fast(steps=1, val_every=1, val_episodes=2))
 
 
+TESTED = ["--method", "pfenet", "--width", "8", "--backbone", "efficientnet_lite0", "--size", "64", "--workers", "0"]
+TESTED += ["--devices", "cpu", "--eval", "--checkpoint", "untrained", "--episodes", "2"]
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "cp437", "koi8-r", "utf-8"])
 def test_results_reach_the_disk_and_any_terminal(encoding, fast, monkeypatch, tiny_root):
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="strict") for _ in range(2))
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(sys, "stderr", err)
-    given = ["--method", "pfenet", "--width", "8", "--backbone", "efficientnet_lite0", "--size", "64", "--workers", "0"]
-    given += [
-        "--devices",
-        "cpu",
-        "--datapath",
-        str(tiny_root),
-        "--eval",
-        "--checkpoint",
-        "untrained",
-        "--episodes",
-        "2",
-    ]
-    assert main([*given, "--logpath", "out"]) == 0
+    assert main([*TESTED, "--datapath", str(tiny_root), "--logpath", "out"]) == 0
     out.flush()
     assert "mIoU" in out.buffer.getvalue().decode(encoding)
     assert sorted(os.listdir("logs/pascal/fold0/efficientnet_lite0/out")) == [
         "test-1way-1shot.csv",
         "test-1way-1shot.json",
     ]
-    assert main([*given, "--logpath", "日本/../é"]) == 2
+    assert main([*TESTED, "--datapath", str(tiny_root), "--logpath", "日本/../é"]) == 2
 
 
 def test_results_reach_the_disk_where_nobody_reads_them(fast, monkeypatch, tiny_root):
@@ -342,19 +334,7 @@ def test_results_reach_the_disk_where_nobody_reads_them(fast, monkeypatch, tiny_
             raise BrokenPipeError(32, "Broken pipe")
 
     monkeypatch.setattr(sys, "stdout", Closed())
-    given = ["--method", "pfenet", "--width", "8", "--backbone", "efficientnet_lite0", "--size", "64", "--workers", "0"]
-    given += [
-        "--devices",
-        "cpu",
-        "--datapath",
-        str(tiny_root),
-        "--eval",
-        "--checkpoint",
-        "untrained",
-        "--episodes",
-        "2",
-    ]
-    assert main([*given, "--logpath", "out"]) == 2
+    assert main([*TESTED, "--datapath", str(tiny_root), "--logpath", "out"]) == 2
     assert len(os.listdir("logs/pascal/fold0/efficientnet_lite0/out")) == 2
 
 

@@ -25,7 +25,7 @@ class Backbone:
     image_size: the side in pixels that images are resized to. depths, channels: bottlenecks (or blocks, convolutions)
     of the levels of stride 8, 16 and 32, and their channels; a vision transformer has one level, of the stride `patch`.
     head: the ImageNet classifier, through which no image goes. key: a tensor that only this backbone's checkpoints
-    contain. sides: image sides that ASNet can squeeze. patch: a vision transformer's patch side. module: with `build`.
+    contain. sides: those ASNet can squeeze. patch: a vision transformer's patch side. module: the one that builds it.
     """
 
     image_size: int

@@ -179,10 +179,8 @@ def place_image(
 ) -> None:
     """An image (H, W, 3) in a frame, with its mask (H, W) over it if there is one; sharp: pixels for each of DPI."""
     left, top, width, height = frame
-    size = (
-        round(2 * sharp * width * DPI),
-        round(2 * sharp * height * DPI),
-    )  # twice as fine as it is seen, for smooth outlines
+    fine = 2 * sharp * DPI  # twice as fine as it is seen, for smooth outlines
+    size = round(fine * width), round(fine * height)
     seen = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)
     if mask is not None:
         mask_seen = np.asarray(Image.fromarray(mask.astype(np.uint8)).resize(size, Image.Resampling.NEAREST))

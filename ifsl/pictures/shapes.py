@@ -7,18 +7,13 @@ Letters: S image side, L bottlenecks of a level, C channels, T support tokens, s
 """
 
 from ..errors import InputError, shown
+from ..learners import learner_class
 from ..learners.registry import BACKBONES, Backbone
+from ..learners.vit import HEADS
 
 Shape = tuple[int | tuple[int, int], ...]
 """The axes of a tensor; a pair is a grid (height, width)."""
 
-PATCHES = {"dino_vits8": 8, "dinov2_vits14": 14}
-"""Vision transformers, and the side in pixels of their patches."""
-VITS = {
-    "dino_vits8": Backbone(400, (12,), (384,), (), "blocks.0.norm1.weight"),
-    "dinov2_vits14": Backbone(700, (12,), (384,), (), "blocks.0.ls1.gamma"),
-}
-VIT_HEADS = 6
 PUBLISHED = {"cst": "dino_vits8", "emat": "dinov2_vits14"}
 """The published backbones of learners that do not have resnet50."""
 WIDTH = 256  # of PFENet
@@ -30,12 +25,15 @@ TOKENS = {"cst": (12, 32, 128), "emat": (20, 64, 32)}  # s on a vision transform
 
 
 def find_facts(method: str, backbone: str | None) -> tuple[str, Backbone]:
-    """A backbone's name, by default the published one of a method, and its facts."""
+    """A backbone's name, by default the published one of a method, and its facts.
+
+    Raises `InputError` for one that the learner does not work on.
+    """
     name = backbone or PUBLISHED.get(method, "resnet50")
-    known = VITS | BACKBONES if method in TOKENS else BACKBONES
+    known = learner_class(method).backbones
     if name not in known:
         raise InputError(f"There is no backbone {shown(name)} for {method}; choose one of {', '.join(known)}.")
-    return name, known[name]
+    return name, BACKBONES[name]
 
 
 def find_sides(backbone: str, facts: Backbone) -> list[int]:
@@ -108,8 +106,8 @@ def list_correlations(method: str, facts: Backbone, sides: list[int]) -> dict[st
 def list_tokens(method: str, name: str, facts: Backbone) -> dict[str, Shape]:
     """CST and EMAT: a row of support tokens at each query cell, reduced to two."""
     side, first, second = TOKENS[method]
-    if name in PATCHES:
-        grid, heads = square(facts.image_size // PATCHES[name]), VIT_HEADS
+    if facts.patch:
+        grid, heads = square(facts.image_size // facts.patch), HEADS
     else:  # the tiny preset: the grid of stride 16, and as many support cells for both learners
         grid, heads, side = square(find_sides(name, facts)[1]), 1, 12
     middle = side // (4 if method == "cst" else 2)

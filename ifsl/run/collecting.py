@@ -18,7 +18,10 @@ from .published import Score, find_published
 
 RESAMPLES = 1000
 GROUP = ("benchmark", "data", "task", "lists", "void", "supervision", "augment", "objects", "way", "shot")
-"""Settings of a result on which a score depends: results that differ in one are not compared."""
+"""Settings of a result on which a score depends: results that differ in one are not compared.
+
+Nor are those over classes that the learner was trained on with others.
+"""
 
 
 def find_results(folder: str | Path) -> dict[Path, Result]:
@@ -70,7 +73,8 @@ class Row:
     def published(self) -> Score | None:
         """The published score, if this is the published setting: real data and lists, all as drawn."""
         s = self.settings
-        if not self.is_real() or s["lists"] != "as given" or s.get("augment") or s.get("objects"):
+        changed = any(s.get(name) for name in ("augment", "objects", "seen_classes"))
+        if changed or not self.is_real() or s["lists"] != "as given":
             return None
         weak = s["supervision"] == "weak"
         return find_published(
@@ -86,7 +90,7 @@ def collect(results: dict[Path, Result]) -> list[Row]:
     groups: dict[tuple, dict[str, dict[int, Result]]] = defaultdict(lambda: defaultdict(dict))
     for path, result in results.items():
         s = result.settings
-        setting = tuple(str(s.get(name)) for name in GROUP)
+        setting = (*(str(s.get(name)) for name in GROUP), bool(s.get("seen_classes")))
         run = path.parent.name
         if s["fold"] in groups[setting][f"{run}/{s['backbone']}/{s['method']}"]:
             run = str(path)
@@ -108,6 +112,7 @@ def tabulate(rows: Iterable[Row]) -> list[list[str]]:
         s, published = row.settings, row.published()
         supervision = ", class tags" if s["supervision"] == "weak" else ""
         extras = [str(s[name]) for name in ("augment", "objects") if s.get(name)]
+        extras += ["classes seen in training"] if s.get("seen_classes") else []
         data = s["benchmark"] if row.is_real() else f"{s['benchmark']}, other classes"
         task = ", ".join([s["task"].upper() + supervision, *extras])
         for at, metric in enumerate(row.metrics):

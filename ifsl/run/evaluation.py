@@ -26,7 +26,7 @@ from ..data.loading import TEST_EPISODES, TestEpisodes, loader
 from ..errors import InputError, shown, writing
 from ..learners.learner import Learner, check_episode
 from ..tasks import AUGMENTS, check_setting, check_task
-from .devices import explain_memory
+from .devices import memory_errors
 from .metrics import ExactRatio, MeanIoU
 
 METRICS = {"er": "ER", "miou": "mIoU", "fb_iou": "FB-IoU"}
@@ -242,22 +242,22 @@ def evaluate(
     training, home = model.training, next(model.parameters()).device
     model.to(device).eval()
     bar = tqdm(total=episodes, unit="episode", desc=f"{way}-way {shot}-shot", disable=not progress)
+    batches = loader(data, batch, workers, augmented=bool(augment))
     try:
-        for found in predictions(model, loader(data, batch, workers, augmented=bool(augment)), device, weak, task):
-            if task == "fs-cs":
-                true_presence = found["presence"].to(device)
-                er.update(found["found_presence"], true_presence)
-                exact += (found["found_presence"] == true_presence).all(dim=1).tolist()
-            for guess, truth, ways in zip(found["found_masks"], found["query_masks"], found["classes"], strict=True):
-                miou.update([guess], [truth.to(device)], ways[None])
-                totals.append(torch.stack([miou.intersection, miou.union]))
-            bar.update(len(found["classes"]))
-            shown_er = {"ER": f"{er.compute().item():.1f}"} if task == "fs-cs" else {}
-            bar.set_postfix(shown_er | {"mIoU": f"{miou.compute().item():.1f}"})
-    except (MemoryError, RuntimeError) as error:
-        if said := explain_memory(error, "testing", batch=batch, size=size, shot=shot):
-            raise InputError(said) from error
-        raise
+        with memory_errors("testing", batch=batch, size=size, shot=shot):
+            for found in predictions(model, batches, device, weak, task):
+                if task == "fs-cs":
+                    true_presence = found["presence"].to(device)
+                    er.update(found["found_presence"], true_presence)
+                    exact += (found["found_presence"] == true_presence).all(dim=1).tolist()
+                for guess, truth, ways in zip(
+                    found["found_masks"], found["query_masks"], found["classes"], strict=True
+                ):
+                    miou.update([guess], [truth.to(device)], ways[None])
+                    totals.append(torch.stack([miou.intersection, miou.union]))
+                bar.update(len(found["classes"]))
+                shown_er = {"ER": f"{er.compute().item():.1f}"} if task == "fs-cs" else {}
+                bar.set_postfix(shown_er | {"mIoU": f"{miou.compute().item():.1f}"})
     finally:
         bar.close()
         model.to(home).train(training)

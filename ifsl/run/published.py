@@ -1,7 +1,7 @@
 """Scores that papers and their authors' READMEs report, means over the four folds in % (chapter 12).
 
-Sources: Kang & Cho, *Integrative Few-Shot Learning for Classification and Segmentation*, CVPR 2022, tables 2, 3 and 5
-(PANet, PFENet, HSNet, HM, ASNet); README of github.com/dahyun-kang/cst (CST); README of github.com/visinf/emat (EMAT,
+Sources: Kang & Cho, *Integrative Few-Shot Learning for Classification and Segmentation*, CVPR 2022 (PANet,
+PFENet, HSNet, HM, ASNet); README of github.com/dahyun-kang/cst (CST); README of github.com/visinf/emat (EMAT,
 and CST on EMAT's backbone). Each is of one run, without an interval.
 """
 

@@ -26,7 +26,7 @@ def same(default, where: str = "logpath"):
 
     where: what tells two runs with different values apart, the "logpath" that `name_run` makes or the "path" before it.
     """
-    return field(default=default, metadata={"same": True, "where": where})
+    return field(default=default, metadata={"same": where})
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class Settings:
     @classmethod
     def fixed(cls) -> list[str]:
         """Settings that a resumed run shares with the run it goes on from, besides the number of episodes in a step."""
-        return [one.name for one in fields(cls) if one.metadata.get("same")]
+        return [one.name for one in fields(cls) if "same" in one.metadata]
 
 
 def name_run(given: dict) -> str:
@@ -166,7 +166,7 @@ def name_run(given: dict) -> str:
 
     Runs that must not be resumed as one another get different folders.
     """
-    shaping = [f.name for f in fields(Settings) if f.metadata.get("where") == "logpath"] + ["bsz"]
+    shaping = [f.name for f in fields(Settings) if f.metadata.get("same") == "logpath"] + ["bsz"]
     if given.get("decay"):  # then these shape the whole run
         shaping += ["steps", "niter"]
     defaults = Settings.defaults()
