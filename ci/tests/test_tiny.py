@@ -53,7 +53,7 @@ def test_masks_and_lists_are_those_of_every_other_machine(small):
             total.update(read(path).tobytes())
         elif path.suffix in (".txt", ".pkl"):
             total.update(path.read_bytes())
-    assert make.VERSION == 3
+    assert make.VERSION == 4
     assert total.hexdigest() == "0a89908155a914501e83ea34b0f49430e757188eb941aa4fa32b47d10aa36f8a"
 
 
@@ -207,25 +207,57 @@ def test_winding_counts_cells_by_their_centres():
     assert (stickers.count_windings([moved], 5, 6) != 0)[:, 0].tolist() == [False, True, True, False, False]
 
 
-def test_every_symbol_has_a_body_and_a_look_of_its_own():
-    seen = set()
-    for c, symbol in enumerate(symbols.COCO_SYMBOLS, start=1):
+def test_every_symbol_has_a_body_and_none_is_a_decoy():
+    for symbol in symbols.COCO_SYMBOLS:
         sticker = stickers.cut_out(symbol, (128, 128), 96, (64, 64), np.random.RandomState(0))
         assert (sticker.cover >= 8).mean() > 0.08, symbol.name
-        look = symbols.choose_coco_look(c)
-        seen.add((round(look.hue, 6), look.texture))
-    assert len(seen) == 80
-    assert (
-        len(
-            {(round(symbols.choose_pascal_look(c).hue, 6), symbols.choose_pascal_look(c).texture) for c in range(1, 21)}
-        )
-        == 20
-    )
     own = {symbol.code for symbol in symbols.COCO_SYMBOLS}
     assert len(own) == 80 and not own & set(stickers.CLUTTER_CODES)
 
 
+@pytest.mark.parametrize("name", ["pascal", "coco"])
+def test_looks_are_shared_within_a_fold_and_nowhere_else(name):
+    """No look belongs to one class alone, so that none gives its class away."""
+    list_own = {"pascal": symbols.list_pascal_looks, "coco": symbols.list_coco_looks}[name]
+    folds = [[list_own(c) for c in fold_classes(name, fold, "val")] for fold in range(4)]
+    for classes in folds:
+        assert all(len(looks) == len(set(looks)) == symbols.LOOKS for looks in classes)
+        owners = [sum(look in looks for looks in classes) for look in set(sum(classes, []))]
+        assert owners == [symbols.LOOKS * len(classes) // 5] * 5 and min(owners) > 1
+    assert len({look for classes in folds for looks in classes for look in looks}) == 20
+
+
+def test_stickers_and_decoys_take_the_looks_of_the_classes_shown():
+    shared, worn, decoys = [], set(), []
+    for plan in scenes.plan_pascal("val", 40, 0):
+        scene = scenes.arrange_pascal(plan)
+        assert all(s.look in symbols.list_pascal_looks(s.class_id) for s in scene.stickers)
+        shown = [look for c in plan.class_ids for look in symbols.list_pascal_looks(c)]
+        assert all(decoy.class_id == 0 and decoy.look in shown for decoy in scene.decoys)
+        shared += [decoy.look in [s.look for s in scene.stickers] for decoy in scene.decoys]
+        worn |= {(s.class_id, s.look) for s in scene.stickers}
+        decoys.append(len(scene.decoys))
+        again = scenes.arrange_pascal(plan)
+        assert [s.look for s in again.stickers + again.decoys] == [s.look for s in scene.stickers + scene.decoys]
+    assert set(decoys) == set(range(*stickers.DECOYS)) and True in shared
+    assert len(worn) > 1.5 * len({c for c, _ in worn})  # a class has not the same look in every picture
+
+
 # Sheet and command line -----------------------------------------------------------------------------------------------
+
+
+def test_the_easy_version_has_the_same_masks_one_look_for_each_class_and_no_decoys(small, tmp_path):
+    easy = make_tiny(tmp_path / "tiny", pascal=FEW_PASCAL, coco=FEW_COCO, workers=1, easy=True)
+    names = {name for name in files(small) if name.startswith("VOC2012/SegmentationClassAug")}
+    assert names and all(files(easy)[name] == files(small)[name] for name in names)
+    assert json.loads((easy / make.STAMP).read_text())["easy"] is True
+    shown = {}
+    for plan in scenes.plan_pascal("trn", 60, 0, easy=True):
+        scene = scenes.arrange_pascal(plan)
+        assert not scene.decoys
+        for sticker in scene.stickers:
+            shown.setdefault(sticker.class_id, set()).add(sticker.look)
+    assert len(shown) == 20 and all(len(looks) == 1 for looks in shown.values())
 
 
 def test_sheet(tmp_path):

@@ -19,7 +19,7 @@ from matplotlib.path import Path
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from ..tiny.scenes import arrange_plan, make_class_mask, paint_pascal_scene, plan_pascal
+from ..tiny.scenes import arrange_pascal, make_class_mask, paint_plan, plan_pascal
 from ..tiny.symbols import PASCAL_SYMBOLS
 from . import canvas
 from .canvas import DARK, DPI, HEAT, INK, LIGHT, SMALL_FONT, SOFT, WAY_COLOURS, InlineFigure
@@ -253,9 +253,9 @@ def make_example() -> Example:
     plans = plan_pascal("trn", max(EXAMPLE.values()) + 1, seed=0)
     name, found = "heart", []
     for number in EXAMPLE.values():
-        scene = arrange_plan(plans[number], PASCAL_SYMBOLS)
+        scene = arrange_pascal(plans[number])
         inside = make_class_mask(scene) == 1 + [symbol.name for symbol in PASCAL_SYMBOLS].index(name)
-        found += cut_square(paint_pascal_scene(plans[number], scene), inside)
+        found += cut_square(paint_plan(plans[number], scene), inside)
     return Example(name, *found)
 
 

@@ -13,9 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 from ..data.classes import FOLDS, fold_classes
 from ..data.files import write_whole
 from ..errors import InputError, writing
-from .scenes import Plan, arrange_plan, find_void_line, paint_pascal_scene, plan_pascal
+from .scenes import Plan, arrange_pascal, find_void_line, paint_plan, plan_pascal
 from .stickers import Look, Scene, Symbol, cut_out, find_font, paint_background, paint_sticker, to_pixels
-from .symbols import COCO_SYMBOLS, PASCAL_SYMBOLS, choose_coco_look, choose_pascal_look
+from .symbols import COCO_SYMBOLS, PASCAL_SYMBOLS, list_coco_looks, list_pascal_looks
 
 WIDTH = 1500  # of the page, pixels
 MARGIN = 36
@@ -52,9 +52,9 @@ def make_sheet(seed: int = 0) -> Image.Image:
     pen.text((MARGIN, MARGIN - 8), "20 classes in the layout of VOC 2012", font=head, fill=INK)
     pen.text((left, MARGIN - 8), "pictures and their masks", font=head, fill=INK)
     pen.text((MARGIN, pascal_bottom + 6), "80 classes in the layout of COCO 2014", font=head, fill=INK)
-    _paste_classes(page, pascal_top, "pascal", PASCAL_SYMBOLS, choose_pascal_look, PASCAL_TILE, seed)
+    _paste_classes(page, pascal_top, "pascal", PASCAL_SYMBOLS, list_pascal_looks, PASCAL_TILE, seed)
     _paste_pictures(page, left, pascal_top, pascal_bottom, seed)
-    _paste_classes(page, coco_top, "coco", COCO_SYMBOLS, choose_coco_look, COCO_TILE, seed)
+    _paste_classes(page, coco_top, "coco", COCO_SYMBOLS, list_coco_looks, COCO_TILE, seed)
     return page
 
 
@@ -63,7 +63,7 @@ def _paste_classes(
     top: int,
     name: str,
     symbols: tuple[Symbol, ...],
-    choose_look: Callable[[int], Look],
+    list_looks: Callable[[int], list[Look]],
     tile: int,
     seed: int,
 ) -> None:
@@ -75,7 +75,7 @@ def _paste_classes(
         pen.text((MARGIN, y + tile // 2), f"fold {fold}", font=text, fill=PALE, anchor="lm")
         for column, c in enumerate(fold_classes(name, fold, "val")):
             x = MARGIN + FOLD_LABEL + column * (tile + GAP)
-            _paste(page, _make_class_tile(symbols[c - 1], choose_look(c), tile, seed), (x, y), tile // 9)
+            _paste(page, _make_class_tile(symbols[c - 1], list_looks(c), tile, seed), (x, y), tile // 9)
             pen.text((x + tile // 2, y + tile + 4), symbols[c - 1].name, font=small, fill=INK, anchor="ma")
 
 
@@ -87,8 +87,8 @@ def _paste_pictures(page: Image.Image, left: int, top: int, bottom: int, seed: i
     high, wide = step - CAPTION - GAP, (cell - GAP // 2) // 2
     for place, plan in enumerate(_choose_plans(seed, COLUMNS * ROWS)):
         x, y = left + place % COLUMNS * (cell + 2 * GAP), top + place // COLUMNS * step
-        scene = arrange_plan(plan, PASCAL_SYMBOLS)
-        picture = paint_pascal_scene(plan, scene)
+        scene = arrange_pascal(plan)
+        picture = paint_plan(plan, scene)
         scale = min(wide / plan.shape[1], high / plan.shape[0])
         size = round(plan.shape[1] * scale), round(plan.shape[0] * scale)
         for side, image in enumerate((picture, _tint_stickers(picture, scene))):
@@ -116,13 +116,18 @@ def _paste(page: Image.Image, picture: Image.Image, at: tuple[int, int], radius:
     page.paste(picture, at, _make_rounded_mask(picture.size, radius))
 
 
-def _make_class_tile(symbol: Symbol, look: Look, side: int, seed: int) -> Image.Image:
-    """One class on its own: a square picture of `side` pixels."""
+def _make_class_tile(symbol: Symbol, looks: list[Look], side: int, seed: int) -> Image.Image:
+    """One class on its own, a sticker for each of its looks: a square picture of `side` pixels."""
     large = 3 * side  # shrunk at the end, which makes it smooth
     r = np.random.RandomState((seed, symbol.code))
-    sticker = cut_out(symbol, (large, large), 0.70 * large, (large / 2, large / 2), r, turn=14)
     canvas = paint_background((large, large), r, evening=0)
-    paint_sticker(canvas, sticker, look, (-math.sqrt(0.5), -math.sqrt(0.5)), r)
+    size, ring = (0.70, 0.0) if len(looks) == 1 else (0.50, 0.24)  # of a sticker; of the circle round which they lie
+    for n, look in enumerate(looks):
+        angle = 2 * math.pi * (n / len(looks) + 3 / 8)  # the first at the top left
+        at = large * (0.5 + ring * math.cos(angle)), large * (0.5 - ring * math.sin(angle))
+        sticker = cut_out(symbol, (large, large), size * large, at, r, turn=14)
+        sticker.look = look
+        paint_sticker(canvas, sticker, (-math.sqrt(0.5), -math.sqrt(0.5)), r)
     return Image.fromarray(to_pixels(canvas)).resize((side, side), Image.Resampling.LANCZOS)
 
 

@@ -24,15 +24,15 @@ from .stickers import Symbol
 from .symbols import COCO_SYMBOLS, PASCAL_SYMBOLS, to_category_id
 
 ROOT = "data/tiny"
-VERSION = 3  # raised whenever a picture, mask or list would come out differently
+VERSION = 4  # raised whenever a picture, mask or list would come out differently
 STAMP = "tiny.json"
 PASCAL_SIZE = (1000, 300)  # pictures for training, for testing
 COCO_SIZE = (640, 400)
 
 
-def ensure_tiny(root: str | Path = ROOT) -> Path:
+def ensure_tiny(root: str | Path = ROOT, easy: bool = False) -> Path:
     """Make the tiny benchmark if it is not at `root` yet; returns root. For the chapters."""
-    return make_tiny(root)
+    return make_tiny(root, easy=easy)
 
 
 def make_tiny(
@@ -41,10 +41,12 @@ def make_tiny(
     pascal: tuple[int, int] = PASCAL_SIZE,
     coco: tuple[int, int] = COCO_SIZE,
     workers: int | None = None,
+    easy: bool = False,
 ) -> Path:
     """Make the tiny benchmark in `root`, unless exactly this one is there already; returns root.
 
-    pascal, coco: numbers of training and test pictures. workers: processes, by default one per core.
+    pascal, coco: numbers of training and test pictures. workers: processes, by default one per core. easy: make the
+    easy version, for the first steps of a training run: each class has one look, and there are no decoys.
 
     The files are written to a folder beside root, which takes root's name when all is done; what a killed process left
     there is deleted. A benchmark of another version, seed or size is replaced. Raises `InputError` if root cannot be
@@ -54,6 +56,8 @@ def make_tiny(
         raise InputError(f"There is no seed {seed}; give --seed a whole number from 0 to 4294967295.")
     given, root = Path(root), Path(root).resolve()  # root may be a link to another disk
     stamp = {"version": VERSION, "seed": seed, "pascal": list(pascal), "coco": list(coco)}
+    if easy:
+        stamp["easy"] = True
     if _read_stamp(root) == stamp:
         return given
     with writing(root, "give --root a folder that can"):
@@ -63,8 +67,8 @@ def make_tiny(
     try:
         with writing(root, "make room or give --root another folder"):
             os.chmod(part, 0o755)
-            _write_pascal(part, pascal, seed, workers)
-            _write_coco(part, coco, seed, workers)
+            _write_pascal(part, pascal, seed, workers, easy)
+            _write_coco(part, coco, seed, workers, easy)
             (part / STAMP).write_text(json.dumps(stamp) + "\n", encoding="utf-8")
             _put_in_place(part, root, stamp)
     finally:
@@ -75,7 +79,7 @@ def make_tiny(
 # Files ----------------------------------------------------------------------------------------------------------------
 
 
-def _write_pascal(root: Path, sizes: tuple[int, int], seed: int, workers: int | None) -> None:
+def _write_pascal(root: Path, sizes: tuple[int, int], seed: int, workers: int | None, easy: bool) -> None:
     """Pictures, masks, class names and lists in the layout of VOC 2012."""
     from ..learners.maps import VOID  # imports torch, which the processes that paint do without
 
@@ -83,7 +87,7 @@ def _write_pascal(root: Path, sizes: tuple[int, int], seed: int, workers: int | 
     for folder in ("JPEGImages", "SegmentationClassAug"):
         (home / folder).mkdir(parents=True)
     _write_class_names(home, PASCAL_SYMBOLS)
-    plans = {split: plan_pascal(split, count, seed) for split, count in zip(("trn", "val"), sizes, strict=True)}
+    plans = {split: plan_pascal(split, count, seed, easy) for split, count in zip(("trn", "val"), sizes, strict=True)}
     every = plans["trn"] + plans["val"]
     paint = partial(paint_pascal, home, VOID)
     shown = dict(zip(every, spread(paint, every, "painting the Pascal pictures", "picture", workers), strict=True))
@@ -91,14 +95,14 @@ def _write_pascal(root: Path, sizes: tuple[int, int], seed: int, workers: int | 
         write_lists(root / "splits" / "pascal", "pascal", split, [(plan.name, c) for plan in own for c in shown[plan]])
 
 
-def _write_coco(root: Path, sizes: tuple[int, int], seed: int, workers: int | None) -> None:
+def _write_coco(root: Path, sizes: tuple[int, int], seed: int, workers: int | None, easy: bool) -> None:
     """Pictures, annotations, masks, class names and lists in the layout of COCO 2014."""
     home = root / "COCO2014"
     (home / "annotations").mkdir(parents=True)
     _write_class_names(home, COCO_SYMBOLS)
     for (split, part), count in zip(COCO_PARTS.items(), sizes, strict=True):
         (home / part).mkdir()
-        plans = plan_coco(split, count, seed)
+        plans = plan_coco(split, count, seed, easy)
         label = f"painting the COCO {part} pictures"
         objects = spread(partial(paint_coco, home / part), plans, label, "picture", workers)
         file = home / "annotations" / f"instances_{part}.json"

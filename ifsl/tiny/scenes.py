@@ -5,15 +5,15 @@ What a sticker looks like is in `stickers`; which files there are is in `make`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from .stickers import Scene, Symbol, arrange, paint_scene
-from .symbols import COCO_SYMBOLS, PASCAL_SYMBOLS, choose_coco_look, choose_pascal_look, to_category_id
+from .stickers import Look, Scene, Symbol, arrange, paint_scene
+from .symbols import COCO_SYMBOLS, PASCAL_SYMBOLS, list_coco_looks, list_pascal_looks, to_category_id
 
 PASCAL_LONG = (256, 320)  # longer side of a picture, least and most, pixels
 COCO_LONG = (192, 256)
@@ -29,22 +29,27 @@ QUALITY = 92  # of the JPEG files
 
 @dataclass(frozen=True)
 class Plan:
-    """What one picture will show: its name, (H, W), class ids from the back to the front, and the key of its seed."""
+    """What one picture will show: its name, (H, W), class ids from the back to the front, and the key of its seed.
+
+    easy: every class has one look, and there are no decoys.
+    """
 
     name: str
     shape: tuple[int, int]
     class_ids: tuple[int, ...]
     key: tuple[int, ...]
+    easy: bool = False
 
 
-def plan_pascal(split: str, count: int, seed: int) -> list[Plan]:
+def plan_pascal(split: str, count: int, seed: int, easy: bool = False) -> list[Plan]:
     """Plans of the Pascal part: split "trn" or "val", names such as 2007_000001 and 2008_000001."""
     year, part = (2007, 1) if split == "trn" else (2008, 2)
     names = (f"{year}_{n:06d}" for n in range(1, count + 1))
-    return _plan(names, len(PASCAL_SYMBOLS), PASCAL_LONG, (seed, 0, part))
+    plans = _plan(names, len(PASCAL_SYMBOLS), PASCAL_LONG, (seed, 0, part))
+    return [replace(plan, easy=easy) for plan in plans]
 
 
-def plan_coco(split: str, count: int, seed: int) -> list[Plan]:
+def plan_coco(split: str, count: int, seed: int, easy: bool = False) -> list[Plan]:
     """Plans of the COCO part: split "trn" or "val"; a picture may show a class twice."""
     part = 1 + list(COCO_PARTS).index(split)
     # Numbers have gaps and differ between the parts, as in the real set.
@@ -53,7 +58,7 @@ def plan_coco(split: str, count: int, seed: int) -> list[Plan]:
     r = np.random.RandomState((seed, 2, part))
     twice = r.random_sample(count) < TWICE
     return [
-        replace(plan, class_ids=(*plan.class_ids, plan.class_ids[0])) if two else plan
+        replace(plan, easy=easy, class_ids=(*plan.class_ids, plan.class_ids[0]) if two else plan.class_ids)
         for plan, two in zip(plans, twice, strict=True)
     ]
 
@@ -85,10 +90,29 @@ def _plan(names: Iterable[str], classes: int, long_side: tuple[int, int], key: t
 # Scenes and masks -----------------------------------------------------------------------------------------------------
 
 
-def arrange_plan(plan: Plan, symbols: tuple[Symbol, ...]) -> Scene:
-    """The stickers of a planned picture, put in their places."""
+def arrange_pascal(plan: Plan) -> Scene:
+    """The scene of a planned picture of Pascal classes."""
+    return _arrange(plan, PASCAL_SYMBOLS, list_pascal_looks)
+
+
+def arrange_coco(plan: Plan) -> Scene:
+    """The scene of a planned picture of COCO classes."""
+    return _arrange(plan, COCO_SYMBOLS, list_coco_looks)
+
+
+def _arrange(plan: Plan, symbols: tuple[Symbol, ...], list_looks: Callable[[int], list[Look]]) -> Scene:
+    """Put the stickers of a planned picture in their places, and give each one of the looks of its class.
+
+    A decoy takes a look of a class that the picture shows: the very look of a sticker, or one of its other looks.
+    """
     table = dict(enumerate(symbols, start=1))
-    return arrange(plan.shape, table, list(plan.class_ids), np.random.RandomState((*plan.key, 0)))
+    scene = arrange(plan.shape, table, list(plan.class_ids), np.random.RandomState((*plan.key, 0)), not plan.easy)
+    r = np.random.RandomState((*plan.key, 2))  # a stream of its own: looks change no mask
+    for sticker in scene.stickers + scene.decoys:
+        looks = list_looks(sticker.class_id or int(r.choice(plan.class_ids)))
+        looks = looks[:1] if plan.easy else looks
+        sticker.look = looks[r.randint(len(looks))]
+    return scene
 
 
 def find_void_line(owner: np.ndarray) -> np.ndarray:
@@ -107,10 +131,9 @@ def make_class_mask(scene: Scene) -> np.ndarray:
     return np.array([0, *(sticker.class_id for sticker in scene.stickers)], np.uint8)[scene.owner]
 
 
-def paint_pascal_scene(plan: Plan, scene: Scene) -> np.ndarray:
-    """The picture (H, W, 3) uint8 of a scene of Pascal classes."""
-    looks = {c: choose_pascal_look(c) for c in plan.class_ids}
-    return paint_scene(scene, looks, np.random.RandomState((*plan.key, 1)))
+def paint_plan(plan: Plan, scene: Scene) -> np.ndarray:
+    """The picture (H, W, 3) uint8 of a planned scene."""
+    return paint_scene(scene, np.random.RandomState((*plan.key, 1)))
 
 
 def paint_pascal(home: Path, void: int, plan: Plan) -> list[int]:
@@ -118,9 +141,9 @@ def paint_pascal(home: Path, void: int, plan: Plan) -> list[int]:
 
     void: the mask's value along the outlines of the objects.
     """
-    scene = arrange_plan(plan, PASCAL_SYMBOLS)
+    scene = arrange_pascal(plan)
     mask = np.where(find_void_line(scene.owner), np.uint8(void), make_class_mask(scene))
-    Image.fromarray(paint_pascal_scene(plan, scene)).save(home / "JPEGImages" / f"{plan.name}.jpg", quality=QUALITY)
+    Image.fromarray(paint_plan(plan, scene)).save(home / "JPEGImages" / f"{plan.name}.jpg", quality=QUALITY)
     Image.fromarray(mask).save(home / "SegmentationClassAug" / f"{plan.name}.png")
     return [int(c) for c in np.unique(mask) if c not in (0, void)]
 
@@ -129,10 +152,8 @@ def paint_coco(folder: Path, plan: Plan) -> list[dict]:
     """Write one picture into `folder`; returns its objects as instances_*.json has them, from the back to the front."""
     from pycocotools import mask as coco
 
-    scene = arrange_plan(plan, COCO_SYMBOLS)
-    looks = {c: choose_coco_look(c) for c in plan.class_ids}
-    picture = paint_scene(scene, looks, np.random.RandomState((*plan.key, 1)))
-    Image.fromarray(picture).save(folder / f"{plan.name}.jpg", quality=QUALITY)
+    scene = arrange_coco(plan)
+    Image.fromarray(paint_plan(plan, scene)).save(folder / f"{plan.name}.jpg", quality=QUALITY)
     objects = []
     for n, sticker in enumerate(scene.stickers, start=1):
         runs = coco.encode(np.asfortranarray(scene.owner == n, np.uint8))

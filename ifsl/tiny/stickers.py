@@ -28,9 +28,12 @@ RIM = 0.022  # width of the border round a sticker, of its size
 VISIBLE = 0.62  # least share of a sticker that stays uncovered and inside the picture
 LEAST_AREA = 0.02  # least share of the picture that each sticker shows
 OVERLAP_TRIES = 3  # places tried for each sticker, the one with least overlap is taken: fewer gives more overlap
+DECOYS = (0, 3)  # least and (excluded) most decoys in a picture: stickers of no class, in the look of one that it shows
+DECOY_SIDE = (0.24, 0.42)  # longer side of a decoy, least and most, in units of the picture's shorter side
+DECOY_TRIES = 10  # places tried for each decoy
 
 # Paint.
-HUE_SPREAD = 0.03  # largest distance of an instance's hue from its class's hue, in turns
+HUE_SPREAD = 0.03  # largest distance of a sticker's hue from its look's hue, in turns
 TEXTURES = ("plain", "stripes", "checks", "dots", "clouds")
 EVENING = 0.2  # share of dark backgrounds
 CLUTTER = (2, 7)  # least and (excluded) most small shapes behind the stickers that belong to no class
@@ -65,7 +68,7 @@ class Symbol:
 
 @dataclass(frozen=True)
 class Look:
-    """What a class looks like: hue in turns, texture, and whether its second tone is darker than its first."""
+    """What a sticker looks like: hue in turns, texture, and whether its second tone is darker than its first."""
 
     hue: float
     texture: str
@@ -74,7 +77,10 @@ class Look:
 
 @dataclass
 class Sticker:
-    """One symbol in its place: its class id, and its coverage in sub-pixels, 0 to CELLS**2, as (H, W) uint8."""
+    """One symbol in its place: its class id, and its coverage in sub-pixels, 0 to CELLS**2, as (H, W) uint8.
+
+    A decoy's class id is 0. The look is chosen when the sticker has its place.
+    """
 
     class_id: int
     cover: np.ndarray  # the whole sticker with its border
@@ -82,15 +88,20 @@ class Sticker:
     lines: np.ndarray  # the dark lines inside
     degrees: int
     size: float  # longer side in pixels
+    look: Look | None = None
 
 
 @dataclass
 class Scene:
-    """Stickers from the back to the front, and `owner` (H, W) uint8: which one each pixel shows, 0 none, n the n-th."""
+    """Stickers from the back to the front, and `owner` (H, W) uint8: which one each pixel shows, 0 none, n the n-th.
+
+    decoys: what lies behind all stickers and belongs to no class.
+    """
 
     shape: tuple[int, int]
     stickers: list[Sticker]
     owner: np.ndarray
+    decoys: list[Sticker]
 
 
 # Geometry -------------------------------------------------------------------------------------------------------------
@@ -236,10 +247,13 @@ def _clockwise(contour: np.ndarray) -> np.ndarray:
     return contour if area >= 0 else contour[::-1]
 
 
-def arrange(shape: tuple[int, int], symbols: dict[int, Symbol], class_ids: list[int], r) -> Scene:
+def arrange(
+    shape: tuple[int, int], symbols: dict[int, Symbol], class_ids: list[int], r, with_decoys: bool = True
+) -> Scene:
     """Put one sticker of each class in a place, so that enough of every one is visible; tries until that is so.
 
-    shape: (H, W). symbols: {class id: symbol}. r: RandomState.
+    Decoys come last, behind all stickers and where they overlap least, so they change no mask. shape: (H, W). symbols:
+    {class id: symbol}. r: RandomState.
     """
     height, width = shape
     side = min(shape)
@@ -258,7 +272,22 @@ def arrange(shape: tuple[int, int], symbols: dict[int, Symbol], class_ids: list[
             owner[sticker.cover >= CELLS**2 // 2] = n
         seen = np.bincount(owner.ravel(), minlength=len(stickers) + 1)[1:]
         if all(_shows_enough(s, sticker, shape) for s, sticker in zip(seen, stickers, strict=True)):
-            return Scene(shape, stickers, owner)
+            decoys = [_place_decoy(shape, places, r) for _ in range(r.randint(*DECOYS) if with_decoys else 0)]
+            return Scene(shape, stickers, owner, decoys)
+
+
+def _place_decoy(shape: tuple[int, int], places: list[tuple[float, float, float]], r) -> Sticker:
+    """A shape of no class, where it overlaps least with the squares in `places`; adds its own square to them.
+
+    places: (x, y, half the side) of each.
+    """
+    height, width = shape
+    size = min(shape) * r.uniform(*DECOY_SIDE)
+    half = 0.5 * size
+    spots = [(r.uniform(half, width - half), r.uniform(half, height - half)) for _ in range(DECOY_TRIES)]
+    x, y = min(spots, key=lambda spot: sum(_measure_overlap(spot, half, place) for place in places))
+    places.append((x, y, half))
+    return cut_out(Symbol("decoy", int(r.choice(CLUTTER_CODES))), shape, size, (x, y), r)
 
 
 def _measure_overlap(spot: tuple[float, float], half: float, place: tuple[float, float, float]) -> float:
@@ -298,7 +327,7 @@ def convert_oklch(light: float, chroma: float, hue: float) -> np.ndarray:
 
 
 def choose_tones(hue: float, dark: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The first tone, the second tone and the dark tone of inner lines for a class's hue: sRGB (3, 1, 1) each."""
+    """The first tone, the second tone and the dark tone of inner lines for a hue: sRGB (3, 1, 1) each."""
     light = 0.68 + 0.13 * math.cos(2 * math.pi * (hue - 0.29))  # yellow is light, blue and violet are deep
     second = light - 0.24 if dark else min(light + 0.22, 0.96)
     return (
@@ -368,9 +397,9 @@ def _find_window(sticker: Sticker, margin: int) -> tuple[slice, slice]:
     return rows, columns
 
 
-def paint_sticker(canvas: np.ndarray, sticker: Sticker, look: Look, sun: tuple[float, float], r) -> None:
+def paint_sticker(canvas: np.ndarray, sticker: Sticker, sun: tuple[float, float], r) -> None:
     """Paint one sticker on canvas (3, H, W) in place. sun: (x, y), the unit vector towards the light."""
-    size = sticker.size
+    size, look = sticker.size, sticker.look
     window = _find_window(sticker, int(0.12 * size) + 4)
     counts = (sticker.cover, sticker.body, sticker.lines)
     cover, body, lines = (count[window].astype(np.float32) / CELLS**2 for count in counts)
@@ -427,14 +456,14 @@ def paint_clutter(canvas: np.ndarray, sun: tuple[float, float], r) -> None:
         below[...] = _mix(below, convert_oklch(r.uniform(0.45, 0.92), 0.03, r.rand()), 0.9 * cover)
 
 
-def paint_scene(scene: Scene, looks: dict[int, Look], r) -> np.ndarray:
-    """The picture of a scene: (H, W, 3) uint8. looks: {class id: look}. r: a RandomState for paint alone."""
+def paint_scene(scene: Scene, r) -> np.ndarray:
+    """The picture of a scene: (H, W, 3) uint8. r: a RandomState for paint alone."""
     angle = r.uniform(1.15, 1.85) * math.pi  # from above, left or right
     sun = (math.cos(angle), math.sin(angle))
     canvas = paint_background(scene.shape, r)
     paint_clutter(canvas, sun, r)
-    for sticker in scene.stickers:
-        paint_sticker(canvas, sticker, looks[sticker.class_id], sun, r)
+    for sticker in scene.decoys + scene.stickers:
+        paint_sticker(canvas, sticker, sun, r)
     height, width = scene.shape
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
     lamp = r.uniform(0.9, 1.06) + r.uniform(0.03, 0.12) * (x * sun[0] + y * sun[1])

@@ -1,9 +1,19 @@
-"""The classes of the tiny benchmark: their symbols, and the colours and textures that tell them apart."""
+"""The classes of the tiny benchmark: their symbols, and the looks (hue and texture) that their stickers may have.
+
+A class is its shape. Every sticker draws one of the looks of its class, and each look belongs to several classes of the
+fold, so colour and texture do not tell what a sticker shows.
+"""
 
 from __future__ import annotations
 
 from ..data.classes import FOLDS
 from .stickers import TEXTURES, Look, Symbol
+
+LOOKS = 3
+"""How many looks a class has, and how many classes of a Pascal fold share each look: 1 to 5.
+
+With 1, colour alone says what a sticker shows. With 5, all classes of a fold have the same looks.
+"""
 
 PASCAL_SYMBOLS = (
     Symbol("plane", 0x2708),
@@ -91,17 +101,28 @@ COCO_SYMBOLS = PASCAL_SYMBOLS + (
 )
 
 
-def choose_pascal_look(class_id: int) -> Look:
-    """Classes of a fold are a fifth of the colour circle apart and differ in texture; so do neighbours in hue."""
+def list_pascal_looks(class_id: int) -> list[Look]:
+    """The `LOOKS` looks of a Pascal class."""
     fold, place = divmod(class_id - 1, 5)
-    return Look(place / 5 + fold / 20, TEXTURES[(place + fold) % len(TEXTURES)], dark=(place + fold) % 2 == 0)
+    return list_looks(fold, place)
 
 
-def choose_coco_look(class_id: int) -> Look:
-    """The 20 classes of a fold share five textures and, for each of them, four hues; no two classes look the same."""
+def list_coco_looks(class_id: int) -> list[Look]:
+    """The `LOOKS` looks of a COCO class; its 20 classes a fold share five looks, as the 5 of a Pascal fold do."""
     place, fold = divmod(class_id - 1, FOLDS)
-    group, kind = divmod(place, len(TEXTURES))
-    return Look((group / 4 + fold / 16 + kind / 20) % 1, TEXTURES[kind], dark=(group + fold) % 2 == 0)
+    return list_looks(fold, place)
+
+
+def list_looks(fold: int, place: int) -> list[Look]:
+    """The looks of the class at `place` in its fold: those at place, place + 1 … of the fold's five, in a circle.
+
+    The five looks of a fold are a fifth of the colour circle apart and differ in texture; no two folds share a look.
+    """
+    looks = len(TEXTURES)
+    return [
+        Look(at / looks + fold / (looks * FOLDS), TEXTURES[(at + fold) % looks], dark=(at + fold) % 2 == 0)
+        for at in ((place + step) % looks for step in range(LOOKS))
+    ]
 
 
 def to_category_id(class_id: int) -> int:
