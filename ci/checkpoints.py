@@ -23,7 +23,7 @@ from pathlib import Path
 from ifsl.errors import InputError
 from ifsl.run.settings import Settings
 
-KEPT = Path("data/checkpoints/tiny")
+KEPT = Path("data/checkpoints/tiny-4")
 EPISODES = 500
 BASELINES = (
     *("nothing-there", "always-there", "colour-histogram"),
@@ -45,8 +45,8 @@ RUNS = {
     "panet": {"steps": 300, "cache_features": False, "frozen_norm": True},
     "pfenet": {"steps": 400, "width": 64, "lr": 0.3},
     "asnet": {"steps": 1200, "easy": EASY},
-    "hsnet": {"steps": 1200, "easy": EASY},
-    "asnethm": {"steps": 1200, "easy": EASY},
+    "hsnet": {"steps": 700, "easy": EASY},
+    "asnethm": {"steps": 700, "easy": EASY},
     "cst": {"steps": 1000, "easy": EASY},
     "emat": {"steps": 1000, "easy": EASY},
     "asnet-weak": {"steps": 400, "lr": 3e-4},

@@ -10,6 +10,7 @@ import torch
 from conftest import REPOSITORY
 
 from ifsl import InputError, course
+from ifsl.course import costs, places
 from ifsl.run.evaluation import Result
 
 CHAPTERS = sorted((REPOSITORY / "notebooks").glob("[0-9][0-9]_*.ipynb"))
@@ -29,7 +30,7 @@ def test_absolute_paths_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_tiny_benchmark_is_made_where_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    monkeypatch.setattr(course, "ensure_tiny", made.append)
+    monkeypatch.setattr(places, "ensure_tiny", made.append)
     for name in ("notebooks", "data"):
         (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path / "notebooks")
@@ -104,7 +105,7 @@ def test_costs_count_what_is_trained_and_take_turns(one_thread) -> None:
 
 def test_run_and_floor_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     calls, clock = [], iter(range(100))
-    monkeypatch.setattr(course.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(costs.time, "perf_counter", lambda: next(clock))
     seconds, floor = course.time_in_turn(lambda: calls.append("run"), lambda: calls.append("floor"), repeats=3)
     assert calls == ["run", "floor"] * (course.WARM_UP + 3)
     assert (seconds, floor) == (1, 1)
