@@ -48,6 +48,7 @@ def show_masking(support: np.ndarray, masked: np.ndarray, mask: np.ndarray, rows
         row[1].set_ylabel(name, fontsize=FONT, color=INK, fontweight="bold")
         bar = fig.colorbar(row[4].images[0], ax=row, pad=0.01, aspect=12, shrink=0.9)
         bar.set_label("value", fontsize=SMALL_FONT)
+        bar.set_ticks([-limit, 0, limit], labels=[f"{end:.2g}" for end in (-limit, 0, limit)])
         bar.outline.set_visible(False)
     handles = [Patch(color=SOURCES[1], label="feature masking (above 0)"), Patch(color=SOURCES[0], label="input masking")]
     fig.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=FONT, frameon=False)

@@ -92,6 +92,7 @@ def show_grids(ep: Episode, sides: Sequence[int], titles: Sequence[str]) -> Inli
     A point counts as inside where the mask, resized bilinearly with aligned corners, is above 0.
     """
     fig, axes = canvas.make_grid(1, len(sides), 1.0, extra=0.5)
+    fig.get_layout_engine().set(w_pad=0.12)
     mask = ep.masks[0, 0]
     image = canvas.overlay(to_image(ep.supports[0, 0]), mask.byte().numpy(), 0.15)
     for ax, side, title in zip(axes[0], sides, titles, strict=True):
