@@ -20,7 +20,8 @@ def unweighted(features: Tensor, of_masked_image: Tensor, masks: Tensor) -> Tens
 
 
 @pytest.mark.parametrize(
-    ("name", "answer"), [("09.1", (11, 21)), ("09.1", np.array([11, 21])), ("09.2", "a"), ("09.2", "(A)"), ("09.3", by_cell)]
+    ("name", "answer"),
+    [("09.1", (11, 21)), ("09.1", np.array([11, 21])), ("09.2", "a"), ("09.2", "(A)"), ("09.3", by_cell)],
 )
 def test_right(name: str, answer: object) -> None:
     assert judge(name, answer).right

@@ -50,6 +50,9 @@ def show_masking(support: np.ndarray, masked: np.ndarray, mask: np.ndarray, rows
         bar.set_label("value", fontsize=SMALL_FONT)
         bar.set_ticks([-limit, 0, limit], labels=[f"{end:.2g}" for end in (-limit, 0, limit)])
         bar.outline.set_visible(False)
-    handles = [Patch(color=SOURCES[1], label="feature masking (above 0)"), Patch(color=SOURCES[0], label="input masking")]
+    handles = [
+        Patch(color=SOURCES[1], label="feature masking (above 0)"),
+        Patch(color=SOURCES[0], label="input masking"),
+    ]
     fig.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=FONT, frameon=False)
     return fig

@@ -23,7 +23,9 @@ def check_weights(answer: object) -> Verdict:
     if (full, pivot) == (5**4, 2 * 5**2):
         return wrong("These are the places of the kernels. Each place holds a matrix of 16 × 64 weights.")
     if full != weights * 5**4:
-        return wrong("The first number: the full kernel has 5 × 5 × 5 × 5 places, each with a matrix of 16 × 64 weights.")
+        return wrong(
+            "The first number: the full kernel has 5 × 5 × 5 × 5 places, each with a matrix of 16 × 64 weights."
+        )
     if pivot == weights * (2 * 5**2 - 1):
         return wrong("The second number counts the shared centre once; the package's two kernels have a centre each.")
     return wrong("The first number is right. For the second, count two kernels of 5 × 5 places.")
@@ -52,7 +54,9 @@ def check_query_plane(answer: object) -> Verdict:
     if not isinstance(given, Tensor):
         return wrong(f"The function returns a {type(given).__name__}; return a tensor.")
     if given.shape != true.shape:
-        return wrong(f"For x {tuple(x.shape)} it returns the shape {tuple(given.shape)} instead of {tuple(true.shape)}.")
+        return wrong(
+            f"For x {tuple(x.shape)} it returns the shape {tuple(given.shape)} instead of {tuple(true.shape)}."
+        )
     if torch.allclose(given, true, atol=1e-4):
         return right("Every support cell has a map over the query, and one 2-D convolution treats them all.")
     if torch.allclose(given, other, atol=1e-4):
