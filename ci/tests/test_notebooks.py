@@ -11,12 +11,8 @@ import nbformat
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from conftest import REPOSITORY
 from torch import Tensor
-
-from ifsl.learners.hybrid_masking import merge_masked
-from ifsl.learners.maps import resize
 
 FOLDER = REPOSITORY / "notebooks"
 CHAPTERS = sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
@@ -181,61 +177,6 @@ def prior_of_support(query: Tensor, support: Tensor) -> Tensor:
     return prior(support, query).flatten()
 
 
-def moved(x: Tensor, kernel: Tensor, held: tuple[int, int], free: tuple[int, int]) -> Tensor:
-    pictures = x.permute(*held, 0, *free)
-    y = F.conv2d(pictures.flatten(0, 1), kernel, padding=kernel.shape[-1] // 2).unflatten(0, pictures.shape[:2])
-    return y.movedim(2, 0).permute(0, *(1 + (*held, *free).index(axis) for axis in (1, 2, 3, 4)))
-
-
-def over_query(x: Tensor, kernel: Tensor) -> Tensor:
-    return moved(x, kernel, (3, 4), (1, 2))
-
-
-def over_support(x: Tensor, kernel: Tensor) -> Tensor:
-    return moved(x, kernel, (1, 2), (3, 4))
-
-
-def turned(x: Tensor, kernel: Tensor) -> Tensor:
-    return over_query(x, kernel.transpose(2, 3))
-
-
-def unpadded(x: Tensor, kernel: Tensor) -> Tensor:
-    return over_query(x, kernel)[:, 1:-1, 1:-1]
-
-
-def masked_softmax(logits: Tensor, inside: Tensor) -> Tensor:
-    return logits.masked_fill(~inside, -1e9).softmax(dim=-1)
-
-
-def masked_by_infinity(logits: Tensor, inside: Tensor) -> Tensor:
-    return logits.masked_fill(~inside, -torch.inf).softmax(dim=-1)
-
-
-def softmax_masked(logits: Tensor, inside: Tensor) -> Tensor:
-    return logits.softmax(dim=-1) * inside
-
-
-def even(logits: Tensor, inside: Tensor) -> Tensor:
-    return masked_softmax(0 * logits, inside)
-
-
-def unmasked(logits: Tensor, inside: Tensor) -> Tensor:
-    return logits.softmax(dim=-1)
-
-
-def by_cell(features: Tensor, of_masked_image: Tensor, masks: Tensor) -> Tensor:
-    weight = resize(masks[:, None], features.shape[-2:])
-    return torch.where(weight > 0, features * weight, of_masked_image)
-
-
-def by_cell_unweighted(features: Tensor, of_masked_image: Tensor, masks: Tensor) -> Tensor:
-    return torch.where(resize(masks[:, None], features.shape[-2:]) > 0, features, of_masked_image)
-
-
-def swapped(features: Tensor, of_masked_image: Tensor, masks: Tensor) -> Tensor:
-    return by_cell(of_masked_image, features, masks)
-
-
 def log_of_mean(log_prob: Tensor, present: Tensor) -> Tensor:
     p = log_prob.exp().mean(dim=(-2, -1))
     return -torch.where(present, p[..., 1], p[..., 0]).log().mean()
@@ -324,38 +265,6 @@ ANSWERS: dict[str, Answers] = {
         3: (
             lambda names: [60, 30, 15, 8],
             [lambda names: [60, 30, 15, 7], lambda names: [8, 15, 30, 60], lambda names: [50, 25, 13, 7]],
-        ),
-    },
-    "07": {
-        1: (
-            lambda names: (640_000, 51_200),
-            [lambda names: (625, 50), lambda names: (640_000, 50_176), lambda names: (640_000, 25_600)],
-        ),
-        2: (lambda names: over_query, [lambda names: over_support, lambda names: turned, lambda names: unpadded]),
-        3: (lambda names: (13, 4, 2), [lambda names: (12, 3, 1), lambda names: (13, 3, 2), lambda names: (25, 6, 3)]),
-    },
-    "08": {
-        1: (lambda names: (7, 2), [lambda names: (6, 1), lambda names: (7, 1), lambda names: (13, 7)]),
-        2: (
-            lambda names: masked_softmax,
-            [
-                lambda names: masked_by_infinity,
-                lambda names: softmax_masked,
-                lambda names: even,
-                lambda names: unmasked,
-            ],
-        ),
-        3: (
-            lambda names: (48_020_000, 612_500_000),
-            [lambda names: (6_002_500, 76_562_500), lambda names: (48_020_000, 98_000_000), lambda names: (1, 2)],
-        ),
-    },
-    "09": {
-        1: (lambda names: (11, 21), [lambda names: (10, 20), lambda names: (11, 22), lambda names: (6, 11)]),
-        2: (lambda names: "a", [lambda names: "b", lambda names: "c", lambda names: 1]),
-        3: (
-            lambda names: by_cell,
-            [lambda names: merge_masked, lambda names: by_cell_unweighted, lambda names: swapped],
         ),
     },
     "10": {

@@ -1,83 +1,106 @@
 """How HSNet and ASNet squeeze the support's two axes (chapters 07 and 08). All images are square.
 
-Letters: Hq Wq and Hs Ws grids of query and support.
+Letters: S image side, Hq Wq and Hs Ws grids of query and support.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from torch import Tensor, nan
-from torch.nn.functional import pad
+import numpy as np
+from matplotlib.axes import Axes
+from torch import Tensor
 
 from ..data.episodes import Episode
 from ..data.images import to_image
+from ..learners.maps import resize
 from . import canvas
-from .canvas import FONT, INK, InlineFigure
+from .canvas import FONT, INK, QUIET, SMALL_FONT, InlineFigure
 from .correlation import find_cell
 
+Point = tuple[float, float]
+"""x and y as shares of the query's width and height, 0…1."""
+NAMES = ("A", "B")
 
-class Stage(NamedTuple):
-    """A support grid to show: values (h, w), 0…1; a note under it; and which cells to outline, (h, w) bool."""
+
+class Step(NamedTuple):
+    """One step of a squeeze.
+
+    views: for every query cell a small map over the support, (Hq, Wq, Hs, Ws) from 0; inside: which support cells to
+    outline, (Hs, Ws) bool; note: what is written before the largest value of a view.
+    """
 
     title: str
-    values: Tensor
-    note: str = ""
+    views: Tensor
     inside: Tensor | None = None
+    note: str = "largest"
 
 
-def show_views(ep: Episode, stages: dict[str, Tensor], label: str) -> InlineFigure:
-    """Tensors over query and support as images of images: at each query cell, its view of the support.
+def show_two_cells(
+    ep: Episode, points: Sequence[Point], steps: Sequence[Step], label: str, summary: str = ""
+) -> InlineFigure:
+    """What two query cells see of the support, step by step: a row for cell A, one for cell B, a column for each step.
 
-    stages: {title: (Hq, Wq, Hs, Ws) values from 0}, up to five of one query grid; each has a scale from 0 to its
-    largest value.
+    points: A and B. Both cells of a column have one scale, from 0 to the larger of the two. summary: if given, a third
+    row with this name has, at every query cell, the mean of its view, and a line round the true mask; label: of the
+    values.
     """
-    fig, axes = canvas.make_grid(2, 3, 1.0)
-    axes = axes.flatten()
-    canvas.show_image(axes[0], to_image(ep.query), "query and its cells")
-    height, width = next(iter(stages.values())).shape[:2]
-    axes[0].set(
-        xticks=[i * ep.query.shape[2] / width - 0.5 for i in range(1, width)],
-        yticks=[i * ep.query.shape[1] / height - 0.5 for i in range(1, height)],
-    )
-    axes[0].tick_params(length=0, labelleft=False, labelbottom=False)
-    axes[0].grid(color="white", linewidth=1)
-    for ax, (title, values) in zip(axes[1:], stages.items(), strict=False):
-        canvas.show_map(ax, tile_views(values / values.max()), title, note=f"1 is {values.max():.2f}")
-    for ax in axes[len(stages) + 1 :]:
-        ax.set_visible(False)
+    rows = 3 if summary else 2
+    fig, axes = canvas.make_grid(rows, 1 + len(steps), 1.0, extra=0.5)
+    query, truth = canvas.square_query(ep)
+    canvas.show_image(axes[0, 0], query, "query")
+    canvas.show_image(axes[1, 0], canvas.support_image(ep), f"support: {ep.class_names[0]}")
+    mark_cells(axes[0, 0], points, query.shape[:2])
+    if summary:
+        canvas.show_image(axes[2, 0], canvas.overlay(query, truth, 0.15), "query and true mask")
+    for row, name in zip(axes[:, 1], (*(f"seen from {name}" for name in NAMES), summary), strict=False):
+        row.set_ylabel(name, fontsize=FONT, color=INK, fontweight="bold")
+    for column, step in zip(axes[:, 1:].T, steps, strict=True):
+        seen = [step.views[find_cell(point, step.views.shape[:2])] for point in points]
+        largest = max(view.max() for view in seen).clamp(min=1e-12)
+        for ax, view in zip(column, seen, strict=False):
+            canvas.show_map(ax, view / largest, step.title, note=f"{step.note} {view.max():.2f}")
+            if step.inside is not None:
+                canvas.outline(ax, step.inside.numpy())
+        if summary:
+            means = step.views.mean(dim=(-2, -1))
+            canvas.show_map(column[2], means / means.max().clamp(min=1e-12), f"{means.shape[0]} x {means.shape[1]}")
+            draw_outline(column[2], truth == 1, means.shape)
+            mark_cells(column[2], points, means.shape)
     canvas.add_colour_bar(fig, axes, label)
     return fig
 
 
-def tile_views(values: Tensor, side: int = 18, gap: int = 2) -> Tensor:
-    """(Hq, Wq, Hs, Ws) to one image: Hq x Wq views of about `side` pixels, NaN between them."""
-    times = max(1, side // values.shape[-1])
-    large = values.repeat_interleave(times, dim=2).repeat_interleave(times, dim=3)
-    framed = pad(large, [0, gap, 0, gap], value=nan)
-    return framed.transpose(1, 2).flatten(2).flatten(0, 1)[:-gap, :-gap]
+def mark_cells(ax: Axes, points: Sequence[Point], shape: Sequence[int]) -> None:
+    """The letters A and B at two points of a map or an image of a shape (height, width)."""
+    disc = {"boxstyle": "circle,pad=0.16", "facecolor": "white", "edgecolor": INK, "linewidth": 1}
+    for name, (x, y) in zip(NAMES, points, strict=True):
+        place = x * shape[1] - 0.5, y * shape[0] - 0.5
+        ax.text(*place, name, ha="center", va="center_baseline", fontsize=SMALL_FONT, color=INK, bbox=disc)
 
 
-def show_squeezing(
-    ep: Episode, point: tuple[float, float], foreground: Tensor, levels: dict[str, list[Stage]], label: str
-) -> InlineFigure:
-    """How the support shrinks for one query cell, in a 1-way 1-shot episode; a row for each of three levels.
+def draw_outline(ax: Axes, inside: np.ndarray, shape: Sequence[int]) -> None:
+    """A white line round a mask of any size, on a map of a shape (height, width)."""
+    if inside.any():
+        extent = (-0.5, shape[1] - 0.5, -0.5, shape[0] - 0.5)
+        ax.contour(inside.astype(float), [0.5], colors="white", linewidths=1.6, extent=extent)
+        ax.set(xlim=(-0.5, shape[1] - 0.5), ylim=(shape[0] - 0.5, -0.5))
 
-    point: x and y as shares of the query's width and height, 0…1; foreground: (h, w) probability of the class; label:
-    of the values of the stages.
+
+def show_grids(ep: Episode, sides: Sequence[int], titles: Sequence[str]) -> InlineFigure:
+    """At which points of the support the grids of some sides read its mask, and how many of them lie inside.
+
+    A point counts as inside where the mask, resized bilinearly with aligned corners, is above 0.
     """
-    fig, axes = canvas.make_grid(3, 1 + max(map(len, levels.values())), 1.0, extra=0.55)
-    name, query = ep.class_names[0], to_image(ep.query)
-    here = foreground[find_cell(point, foreground.shape)]
-    canvas.show_image(axes[0, 0], query, "query and the cell")
-    canvas.show_image(axes[1, 0], canvas.support_image(ep), f"support: {name}")
-    canvas.show_map(axes[2, 0], foreground, f"probability of {name}", note=f"{here:.2f} at the cell")
-    for ax, (height, width) in zip(axes[::2, 0], (query.shape[:2], foreground.shape), strict=True):
-        canvas.mark_point(ax, point, width, height)
-        ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
-    for row, (level, stages) in zip(axes[:, 1:], levels.items(), strict=True):
-        row[0].set_ylabel(level, fontsize=FONT, color=INK, fontweight="bold")
-        for ax, stage in zip(row, stages, strict=False):
-            canvas.show_map(ax, stage.values, stage.title, note=stage.note)
-            if stage.inside is not None:
-                canvas.outline(ax, stage.inside.numpy())
-    canvas.add_colour_bar(fig, axes, label)
+    fig, axes = canvas.make_grid(1, len(sides), 1.0, extra=0.5)
+    fig.get_layout_engine().set(w_pad=0.12)
+    mask = ep.masks[0, 0]
+    image = canvas.overlay(to_image(ep.supports[0, 0]), mask.byte().numpy(), 0.15)
+    for ax, side, title in zip(axes[0], sides, titles, strict=True):
+        inside = (resize(mask[None, None], (side, side))[0, 0] > 0).numpy()
+        canvas.show_image(ax, image, title, note=f"{inside.sum()} of {side * side} points inside")
+        places = np.linspace(0, len(mask) - 1, side)
+        x, y = np.meshgrid(places, places)
+        ax.scatter(x[~inside], y[~inside], s=22, color="white", edgecolors=QUIET, clip_on=False, zorder=3)
+        ax.scatter(x[inside], y[inside], s=48, color=canvas.way_colour(1), edgecolors=INK, clip_on=False, zorder=3)
+        ax.set(xlim=(-0.5, len(mask) - 0.5), ylim=(len(mask) - 0.5, -0.5))
     return fig
