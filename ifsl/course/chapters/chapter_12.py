@@ -7,7 +7,7 @@ from ..exercises import Verdict, exercise, right, to_number, wrong
 @exercise(
     "12.1",
     hints=[
-        "The interval is ±1.96 √(p (1 − p) / E). Set it to 0.01.",
+        "The interval is ±1.96 √(ρ (1 − ρ) / E). Set it to 0.01.",
         "Solve 1.96² · 0.8 · 0.2 / E = 0.01² for E.",
     ],
     solution="$E = 1.96^2 \\cdot 0.8 \\cdot 0.2 \\, / \\, 0.01^2 \\approx 6{,}147$.",
@@ -21,7 +21,7 @@ def check_episodes_needed(answer: object) -> Verdict:
         return wrong("±1 point is an interval that is 2 points wide, not 4.")
     if abs(given / (true / 1.96**2) - 1) < 0.02:
         return wrong("That is one standard deviation, which contains only 68 %.")
-    return wrong(f"{given:g} is too {'many' if given > true else 'few'}; solve 1.96 √(p (1 − p) / E) = 0.01 for E.")
+    return wrong(f"{given:g} is too {'many' if given > true else 'few'}; solve 1.96 √(ρ (1 − ρ) / E) = 0.01 for E.")
 
 
 @exercise(
