@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from .canvas import DPI, FONT, INK, LIGHT, LINES, QUIET, SOFT, WIDTH, InlineFigure
+from .canvas import DARK, DPI, FONT, INK, LIGHT, LINES, QUIET, SOFT, WIDTH, InlineFigure
 
 MARKERS = "osD^vX"
 ACCENT, OPEN = "#D55E00", "#8C8C8C"  # what to look at, and what is undecided
