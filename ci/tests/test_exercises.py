@@ -14,6 +14,7 @@ from conftest import REPOSITORY
 from ifsl import Benchmark, InputError
 from ifsl.course import check, exercises, hint, solution
 from ifsl.course.exercises import EXERCISES, judge, right, to_function, to_number, to_numbers, to_python, wrong
+from ifsl.run.evaluation import Result
 
 CHAPTERS = sorted((REPOSITORY / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 MODULES = sorted((REPOSITORY / "ifsl" / "course" / "chapters").glob("chapter_*.py"))
@@ -97,5 +98,13 @@ def bench_of_chapter(tiny_root: Path) -> Benchmark:
 def context_of(name: str, bench: Benchmark) -> dict:
     """The keyword arguments that a check needs, from a small table by their names."""
     have = {"bench": bench, "episodes": 20, "size": 32}
+    have |= {"result": nothing_found(), "steps": 40, "bsz": 4, "epoch": 100}  # chapters 12 and 13
     wanted = list(inspect.signature(exercises.find(name).judge).parameters)[1:]
     return {one: have[one] for one in wanted}
+
+
+def nothing_found() -> Result:
+    """A result over two episodes."""
+    counts = [{0: (5, 9), 1: (1, 4)}, {0: (5, 9), 2: (3, 3)}]
+    names = {1: "a", 2: "b"}
+    return Result(50.0, 29.0, 50.0, {1: 25.0, 2: 33.0}, names, [True, False], counts, {"task": "fs-cs"}, 1.0, {})

@@ -12,7 +12,15 @@ from ifsl import Benchmark
 from ifsl.data.episodes import Episode
 from ifsl.pictures.benchmarks import pick_class_images, plot_class_split, plot_presence_counts
 from ifsl.pictures.canvas import WAY_COLOURS, WIDTH, InlineFigure, compute_iou, overlay, rgb, way_colour
-from ifsl.pictures.charts import plot_curves, plot_rates, plot_scores, plot_sweep
+from ifsl.pictures.charts import (
+    judge_order,
+    plot_curves,
+    plot_order,
+    plot_rates,
+    plot_scores,
+    plot_shots,
+    plot_ways,
+)
 from ifsl.pictures.episodes import show, show_gallery
 from ifsl.pictures.folders import show_predictions
 from ifsl.run.folders import Prediction, Support
@@ -161,13 +169,28 @@ def test_curves_draw_what_the_rows_say() -> None:
     assert_readable(fig)
 
 
-def test_sweep_spans_its_intervals() -> None:
-    figure = {"ER": (80.0, 70.0, 85.0), "mIoU": (40.0, 41.0, 45.0)}  # an interval need not hold its value
-    fig = plot_sweep({name: {1: figure, 5: figure} for name in ("PANet", "PFENet", "HSNet", "ASNet", "HM")}, "shots")
-    bars = fig.axes[0].containers[0].lines[2][0].get_segments()
-    assert [segment[:, 1].tolist() for segment in bars] == [[70, 85], [70, 85]]
-    places = {round(container.lines[0].get_xdata()[0], 3) for container in fig.axes[0].containers}
-    assert len(places) == 5  # side by side
+def test_ways_and_shots_span_their_intervals() -> None:
+    score = {"ER": (80.0, 70.0, 85.0), "mIoU": (40.0, 41.0, 45.0)}  # an interval need not hold its value
+    names = ("PANet", "PFENet", "HSNet", "ASNet", "HM", "CST", "EMAT", "ASNet, weak")
+    ways = plot_ways({name: dict.fromkeys(range(1, 6), score) for name in names})
+    bars = ways.axes[0].containers[0].lines[2][0].get_segments()
+    assert [segment[:, 1].tolist() for segment in bars] == [[70, 85]] * 5
+    dashed = next(line for line in ways.axes[0].lines if line.get_linestyle() == "--")
+    assert dashed.get_ydata() == pytest.approx([80, 64, 51.2, 40.96, 32.768])
+    shots = plot_shots({name: {1: score, 5: score} for name in names})
+    places = [container.lines[0].get_ydata()[0] for container in shots.axes[0].containers]
+    assert len(set(places)) == 2 * len(names)  # one above the other
+    for fig in (ways, shots):
+        assert_readable(fig)
+
+
+def test_an_order_is_judged_by_the_paired_interval() -> None:
+    assert judge_order(1, 3, 0.5) == judge_order(-3, -1, -8) == "same"
+    assert judge_order(1, 3, -0.5) == judge_order(-3, -1, 8) == "opposite"
+    assert judge_order(-1, 3, 5) == judge_order(1, 3, 0) == "open"
+    pairs = {f"A − {name}": {"ER": (2.0, 1.0, 3.0, -1.0), "mIoU": (-2.0, -3.0, 1.0, 7.0)} for name in "BCDEFGH"}
+    fig = plot_order(pairs)
+    assert [text.get_text() for text in fig.axes[0].get_yticklabels()] == list(pairs)
     assert_readable(fig)
 
 

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import keep
 import links
@@ -195,17 +194,6 @@ def days(names: dict) -> float:
     return 2000 * len(names["trn"]) / 2.0 / 86400
 
 
-def mean_over_episodes(names: dict) -> float:
-    counts = [{0: (5, 9), 1: (1, 4)}, {0: (5, 9), 1: (8, 16), 2: (0, 0)}, {0: (5, 9), 2: (3, 3)}]
-    names |= {"reference": "ASNet", "results": {"ASNet": SimpleNamespace(counts=counts, miou=29.0)}}
-    return 100 * (0.375 + 1) / len(names["bench"].class_ids)  # the other classes were never asked for
-
-
-def epochs(names: dict) -> float:
-    names |= {"rows": [{"step": "40"}], "settings": SimpleNamespace(bsz=4), "trn": range(100)}
-    return 1.6
-
-
 def only(ids: np.ndarray, c: int) -> np.ndarray:
     return 255 * (ids == c).astype(np.uint8)
 
@@ -279,16 +267,6 @@ ANSWERS: dict[str, Answers] = {
         1: (lambda names: 4, [lambda names: 3, lambda names: 1, lambda names: 8]),
         2: (lambda names: 3, [lambda names: 6, lambda names: 24, lambda names: 5]),
         3: (days, [lambda names: days(names) * names["usual"], lambda names: 2 * days(names), lambda names: 0]),
-    },
-    "12": {
-        1: (lambda names: 6147, [lambda names: 1537, lambda names: 1600, lambda names: 99, lambda names: 10**6]),
-        2: (lambda names: 59, [lambda names: 50, lambda names: 90]),
-        3: (mean_over_episodes, [lambda names: 29.0, lambda names: 100 / 3]),
-    },
-    "13": {
-        1: (epochs, [lambda names: 0.4, lambda names: 6.4, lambda names: 3]),
-        2: (lambda names: (200, 300), [lambda names: (200, 400), lambda names: (300, 200), lambda names: (400, 400)]),
-        3: (lambda names: 179, [lambda names: 0, lambda names: 250]),
     },
     "14": {
         1: (lambda names: only, [lambda names: as_it_is, lambda names: without_void, lambda names: of_bools]),

@@ -1,5 +1,6 @@
 """What the chapters share: where their files are, what an episode costs, and the exercises."""
 
+from .comparison import compare_learners
 from .costs import (
     TITLES,
     WARM_UP,
@@ -18,6 +19,7 @@ __all__ = [
     "TITLES",
     "WARM_UP",
     "check",
+    "compare_learners",
     "episode_images",
     "find_top",
     "hint",

@@ -1,4 +1,4 @@
-"""What chapters 05 to 09 measure: what an episode costs a learner, as a multiple of its backbone.
+"""What chapter 12 measures: what an episode costs each learner, as a multiple of the backbone alone.
 
 Letters: B episodes, N ways, K shots, S image side.
 """
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..learners import Learner, build_model
-from ..learners.backbones import LitePyramid
+from ..learners.backbones import LitePyramid, build_backbone
 
 TITLES = {"panet": "PANet", "pfenet": "PFENet", "hsnet": "HSNet", "asnet": "ASNet", "asnethm": "HM"}
 """The learners' names as the papers write them, by method."""
@@ -29,10 +29,10 @@ def measure_costs(
     """What an episode costs each learner, evaluated one episode at a time on the CPU.
 
     Returns a dict for each method: method; trained, the number of parameters that training changes; seconds an episode;
-    floor, the same as a multiple of one plain forward pass of the learner's own backbone over the episode's images (for
-    HM, the masked support images too). Both are medians over `repeats` runs, in which learner and backbone take turns.
-    Weights and images are random; a quarter of each support image is inside the mask. Raises `InputError` for an
-    unknown method or backbone.
+    floor, the same as a multiple of one plain forward pass of the backbone over query and supports, which is the same
+    for all learners. Both are medians over `repeats` runs, in which learner and backbone take turns. Weights and images
+    are random; a quarter of each support image is inside the mask. Raises `InputError` for an unknown method or
+    backbone.
     """
     return [measure_cost(method, backbone, way, shot, repeats) for method in methods]
 
@@ -41,7 +41,7 @@ def measure_cost(method: str, backbone: str, way: int, shot: int, repeats: int) 
     """`measure_costs` of one learner."""
     model = random_model(method, backbone)
     episode = random_episode(1, way, shot, model.image_size)
-    images, plain = episode_images(model, *episode), plain_backbone(model)
+    images, plain = torch.cat([episode[0], episode[1].flatten(0, 2)]), bare_backbone(backbone)
     with torch.inference_mode():
         seconds, floor = time_in_turn(lambda: model.maps(*episode), lambda: plain(images), repeats)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -82,6 +82,12 @@ def plain_backbone(model: Learner) -> nn.Module:
     if model.method == "pfenet":
         return nn.Sequential(*model.frozen_modules())
     return model.backbone.net if isinstance(model.backbone, LitePyramid) else model.backbone
+
+
+def bare_backbone(name: str) -> nn.Module:
+    """A backbone of that name as its authors wrote it, with random weights."""
+    backbone = build_backbone(name)
+    return backbone.net if isinstance(backbone, LitePyramid) else backbone
 
 
 def time_in_turn(

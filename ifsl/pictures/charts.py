@@ -1,12 +1,13 @@
-"""Scores, learning curves and speed as charts (chapters 00 and 05 to 13)."""
+"""Scores, learning curves and speed as charts (chapters 00, 05 to 13 and 18)."""
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from .canvas import DPI, FONT, INK, LIGHT, LINES, QUIET, SOFT, WIDTH, InlineFigure
+from .canvas import DARK, DPI, FONT, INK, LIGHT, LINES, QUIET, SOFT, WIDTH, InlineFigure
 
 MARKERS = "osD^vX"
+ACCENT, OPEN = "#D55E00", "#8C8C8C"  # what to look at, and what is undecided
 Scores = dict[str, tuple[float, float, float]]
 """{metric: (value, low, high)} in %."""
 
@@ -85,24 +86,102 @@ def plot_curves(runs: dict[str, list[dict[str, str]]], best: int | None = None) 
     return fig
 
 
-def plot_sweep(lines: dict[str, dict[int, Scores]], label: str) -> InlineFigure:
-    """Scores of learners over a whole number such as the way: {learner: {x: scores}}.
+def plot_ways(lines: dict[str, dict[int, Scores]]) -> InlineFigure:
+    """Scores over the number of ways, a column for each learner and a row for each metric: {learner: {N: scores}}.
 
-    A whisker spans low to high. The learners are a little beside each other, so that no whisker hides another.
+    A whisker spans low to high; the other learners are pale. The dashed line has the ER that a learner would have at N
+    ways if its replies for each class were right as often as at one way, and independent.
     """
-    points = next(iter(lines.values()))
-    metrics, ticks = list(next(iter(points.values()))), sorted(set().union(*lines.values()))
-    step = 0.0225 * (ticks[-1] - ticks[0] or 1)  # of the axis, so that none is far from its place
-    fig, axes = make_chart(3.5, 1, len(metrics))
+    metrics = list(next(iter(next(iter(lines.values())).values())))
+    fig, axes = make_chart(4.4, len(metrics), len(lines), sharex=True, sharey=True)
+    for row, metric in zip(axes, metrics, strict=True):
+        for ax, name in zip(row, lines, strict=True):
+            for other, points in lines.items():
+                x = sorted(points)
+                value, low, high = np.array([points[n][metric] for n in x]).T
+                if other != name:
+                    ax.plot(x, value, color=SOFT, linewidth=0.8, alpha=0.7, zorder=1)
+                    continue
+                ends = np.maximum([value - low, high - value], 0)
+                ax.errorbar(x, value, ends, color=DARK, marker="o", markersize=4, linewidth=1.8, capsize=2, zorder=3)
+                if metric == "ER":
+                    power = [100 * (value[0] / 100) ** n for n in x]
+                    ax.plot(x, power, color=ACCENT, linewidth=1.4, linestyle="--", zorder=2)
+            ax.set(ylim=(0, 102), yticks=range(0, 101, 25), xticks=x)
+            ax.grid(axis="y", color=LIGHT)
+            if ax in axes[0]:
+                ax.set_title(name, fontsize=FONT, fontweight="bold", color=INK)
+        row[0].set_ylabel(f"{metric} (%)")
+    fig.supxlabel("ways N, one shot", fontsize=FONT)
+    handles = [
+        Line2D([], [], color=DARK, marker="o", markersize=4, linewidth=1.8, label="this learner"),
+        Line2D([], [], color=SOFT, linewidth=0.8, label="the others"),
+        Line2D([], [], color=ACCENT, linewidth=1.4, linestyle="--", label="(ER at one way)$^N$"),
+    ]
+    fig.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
+    return fig
+
+
+def plot_shots(lines: dict[str, dict[int, Scores]]) -> InlineFigure:
+    """From few shots to many, a row for each learner: {learner: {K: scores}} with two numbers of shots.
+
+    A whisker spans low to high.
+    """
+    few, many = sorted(next(iter(lines.values())))
+    metrics = list(next(iter(lines.values()))[few])
+    fig, axes = make_chart(0.5 * len(lines) + 1.2, 1, len(metrics), sharey=True)
+    looks = {few: ("o", SOFT, -0.15), many: ("D", DARK, 0.15)}
     for ax, metric in zip(axes[0], metrics, strict=True):
-        for i, points in enumerate(lines.values()):
-            aside = step * (i - (len(lines) - 1) / 2)
-            value, low, high = np.array([points[x][metric] for x in sorted(points)]).T
-            style = {"color": LINES[i % 6], "marker": MARKERS[i % 6], "markersize": 5, "linewidth": 1.2, "capsize": 2}
-            ax.errorbar(np.array(sorted(points)) + aside, value, np.maximum([value - low, high - value], 0), **style)
-        ax.set(xlabel=label, ylabel=f"{metric} (%)", xticks=ticks, ylim=(-2, 102), yticks=range(0, 101, 20))
+        for y, points in enumerate(lines.values()):
+            for shots, (marker, colour, aside) in looks.items():
+                value, low, high = points[shots][metric]
+                ends = [[max(value - low, 0)], [max(high - value, 0)]]
+                ax.errorbar(value, y + aside, xerr=ends, color=colour, marker=marker, markersize=6, capsize=2)
+        name_bars(ax, list(lines))
+        ax.set(xlim=(0, 102), xlabel=f"{metric} (%)", xticks=range(0, 101, 20))
+        ax.grid(axis="x", color=LIGHT)
+    handles = [
+        Line2D([], [], color=colour, marker=marker, linewidth=1.2, label=f"{shots} shot{'s' if shots > 1 else ''}")
+        for shots, (marker, colour, _) in looks.items()
+    ]
+    fig.legend(handles=handles, loc="outside upper center", ncols=2, frameon=False)
+    return fig
+
+
+def judge_order(low: float, high: float, published: float) -> str:
+    """How the paired interval of a difference fits a published difference: "same", "opposite" or "open"."""
+    if low <= 0 <= high or published == 0:
+        return "open"
+    return "same" if (low > 0) == (published > 0) else "opposite"
+
+
+def plot_order(pairs: dict[str, dict[str, tuple[float, float, float, float]]]) -> InlineFigure:
+    """Differences of two learners here beside the published ones, a row for each pair and a panel for each metric.
+
+    pairs: {"A − B": {metric: (difference, low, high, published difference)}} in points.
+    """
+    metrics = list(next(iter(pairs.values())))
+    fig, axes = make_chart(0.3 * len(pairs) + 1.3, 1, len(metrics), sharey=True)
+    looks = {"same": ("o", DARK), "open": ("s", OPEN), "opposite": ("X", ACCENT)}
+    for ax, metric in zip(axes[0], metrics, strict=True):
+        for y, row in enumerate(pairs.values()):
+            value, low, high, published = row[metric]
+            marker, colour = looks[judge_order(low, high, published)]
+            ends = [[max(value - low, 0)], [max(high - value, 0)]]
+            ax.errorbar(value, y, xerr=ends, color=colour, marker=marker, markersize=6, linewidth=1.4, capsize=2)
+            ax.plot(published, y, marker="D", markersize=6, markerfacecolor="white", color=INK, linestyle="")
+        ax.axvline(0, color=QUIET, linewidth=1, zorder=0)
+        name_bars(ax, list(pairs))
+        ax.set(xlabel=f"difference in {metric} (points)")
         ax.grid(axis="y", color=LIGHT)
-    fig.legend(handles=legend_of_lines(list(lines), 5), loc="outside upper center", ncols=len(lines), frameon=False)
+    words = {"same": "here: same sign", "open": "here: not told apart", "opposite": "here: opposite sign"}
+    handles = [
+        Line2D([], [], color=looks[kind][1], marker=looks[kind][0], linewidth=1.4, label=label)
+        for kind, label in words.items()
+    ]
+    published = {"marker": "D", "markerfacecolor": "white", "color": INK, "linestyle": ""}
+    handles.append(Line2D([], [], label="published", **published))
+    fig.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False)
     return fig
 
 

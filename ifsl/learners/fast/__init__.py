@@ -1,4 +1,4 @@
-"""The same numbers, sooner (appendix chapter 15).
+"""The same numbers, sooner (chapter 18, an appendix).
 
 A plain function of the learners is decorated with its twin:
 
