@@ -51,7 +51,8 @@ def check_absent(answer: object) -> Verdict:
 @exercise(
     "06.3",
     hints=["Divide the side of the grid by 1, 2, 4 and 8. What happens to a fraction?"],
-    solution="`[60, 30, 15, 8]`, as in the paper. At 400 pixels the grid is 50 x 50, and the bins have 50, 25, 13 and 7.",
+    solution="`[60, 30, 15, 8]`, as in the paper. "
+    "At 400 pixels the grid is 50 x 50, and the bins have 50, 25, 13 and 7.",
 )
 def check_bins(answer: object) -> Verdict:
     true = [side for side, _ in bins((60, 60))]
