@@ -143,37 +143,6 @@ def over_ways(log_prob: Tensor, delta: float) -> Tensor:
     return log_prob[:, :, 1].amax(dim=(1, 2, 3)).exp() >= delta
 
 
-def two_prototypes(features: Tensor, mask: Tensor) -> Tensor:
-    return torch.stack([features[:, mask == 0].mean(dim=1), features[:, mask > 0].mean(dim=1)])
-
-
-def the_class_first(features: Tensor, mask: Tensor) -> Tensor:
-    return two_prototypes(features, mask).flip(0)
-
-
-def weighted(features: Tensor, mask: Tensor) -> Tensor:
-    return torch.stack([((weights * features).sum((1, 2)) / weights.sum()) for weights in (1 - mask, mask)])
-
-
-def best_cosine(query: Tensor, support: Tensor) -> Tensor:
-    q, s = (x.flatten(1) / x.flatten(1).norm(dim=0).clamp(min=1e-7) for x in (query, support))
-    return (q.T @ s).amax(dim=1).reshape(query.shape[1:])
-
-
-def stretched(values: Tensor) -> Tensor:
-    return (values - values.min()) / (values.max() - values.min())
-
-
-def prior(query: Tensor, support: Tensor) -> Tensor:
-    return stretched(best_cosine(query, support))
-
-
-def prior_of_products(query: Tensor, support: Tensor) -> Tensor:
-    return stretched((query.flatten(1).T @ support.flatten(1)).amax(dim=1).reshape(query.shape[1:]))
-
-
-def prior_of_support(query: Tensor, support: Tensor) -> Tensor:
-    return prior(support, query).flatten()
 
 
 def log_of_mean(log_prob: Tensor, present: Tensor) -> Tensor:
@@ -238,22 +207,6 @@ ANSWERS: dict[str, Answers] = {
         1: (lambda names: presence, [lambda names: of_background, lambda names: of_the_mean, lambda names: over_ways]),
         2: (lambda names: (True, 0), [lambda names: (True, 1), lambda names: (False, 0)]),
         3: (lambda names: 25, [lambda names: 50, lambda names: 100 / 3, lambda names: 0]),
-    },
-    "05": {
-        1: (lambda names: two_prototypes, [lambda names: the_class_first, lambda names: weighted]),
-        2: (lambda names: (True, True, 2), [lambda names: (False, True, 2), lambda names: (True, True, 1)]),
-        3: (lambda names: 9, [lambda names: 5, lambda names: 90]),
-    },
-    "06": {
-        1: (
-            lambda names: prior,
-            [lambda names: best_cosine, lambda names: prior_of_products, lambda names: prior_of_support],
-        ),
-        2: (lambda names: 1, [lambda names: 0.2, lambda names: 0, lambda names: 0.5]),
-        3: (
-            lambda names: [60, 30, 15, 8],
-            [lambda names: [60, 30, 15, 7], lambda names: [8, 15, 30, 60], lambda names: [50, 25, 13, 7]],
-        ),
     },
     "10": {
         1: (lambda names: 1.204, [lambda names: 0.693, lambda names: 0.105, lambda names: 2.41]),

@@ -3,9 +3,11 @@
 Letters: C channels, h w map size, h_b w_b size of a bin.
 """
 
+import torch
 from torch import Tensor
 
 from ..data.episodes import Episode
+from ..learners.maps import resize
 from . import canvas
 from .canvas import InlineFigure
 
@@ -30,18 +32,25 @@ def show_bins(
 ) -> InlineFigure:
     """What PFENet's resolutions receive, find and contribute, in a 1-way 1-shot episode; a column for each of them.
 
-    priors: (h_b, w_b) as they arrive; found: (C, h, w), each in colours of its own; foreground: (h, w) probability of
-    the class; without: the same, with what one resolution found left out.
+    priors: (h_b, w_b) as they arrive; found: (C, h, w), in colours that all of them share; foreground: (h, w)
+    probability of the class; without: the same, with what one resolution found left out. The outline of the object is
+    white, and under each probability is the IoU of its mask.
     """
-    fig, axes = canvas.make_grid(3, len(priors) + 1, 1.0, extra=0.3)
+    fig, axes = canvas.make_grid(3, len(priors) + 1, 1.0, extra=0.36)
     query, truth = canvas.square_query(ep)
+    touched = resize((torch.from_numpy(truth) == 1)[None, None].float(), foreground.shape)[0, 0].numpy() >= 0.5
     canvas.show_image(axes[0, 0], query, "query")
     canvas.show_image(axes[1, 0], canvas.overlay_finely(query, truth), f"truth: {ep.class_names[0]}")
-    canvas.show_map(axes[2, 0], foreground, "answer", canvas.way_colour(1))
-    for column, prior, features, left in zip(axes[:, 1:].T, priors, found, without, strict=True):
+    columns = [*zip(axes[:, 1:].T, priors, canvas.colour_features(*found), strict=True)]
+    for column, prior, colours in columns:
         size = " x ".join(map(str, prior.shape))
         canvas.show_map(column[0], prior, f"prior, {size}")
-        canvas.show_image(column[1], canvas.colour_features(features)[0], f"found at {size}", interpolation="nearest")
-        canvas.show_map(column[2], left, f"without {size}", canvas.way_colour(1))
-    canvas.add_colour_bar(fig, axes[::2], "prior, probability")
+        canvas.show_image(column[1], colours, f"output, {size}", interpolation="nearest")
+    names = ["all four bins", *(f"without {prior.shape[0]} x {prior.shape[1]}" for prior in priors)]
+    for ax, name, values in zip(axes[2], names, [foreground, *without], strict=True):
+        iou = canvas.compute_iou(canvas.mask_of(values, len(query)) == 1, truth == 1)
+        canvas.show_map(ax, values, name, canvas.way_colour(1), f"IoU {canvas.percent(iou)}")
+        canvas.outline(ax, touched)
+    canvas.add_colour_bar(fig, axes[0], "prior")
+    canvas.add_colour_bar(fig, axes[2], "probability")
     return fig
