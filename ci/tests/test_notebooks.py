@@ -297,19 +297,6 @@ ANSWERS: dict[str, Answers] = {
         2: (lambda names: 0.757, [lambda names: 0.75, lambda names: 0.5, lambda names: 0.9]),
         3: (first_empty, [lambda names: first_empty(names) + 1, lambda names: -1, lambda names: "7"]),
     },
-    "03": {
-        1: (lambda names: "b", [lambda names: "a", lambda names: "c", lambda names: 2]),
-        2: (
-            lambda names: (25_000_000, 4),
-            [lambda names: (25_000_000, 16), lambda names: (10_000, 4), lambda names: (6_250_000, 4)],
-        ),
-        3: (lambda names: correlate, [lambda names: unclamped, lambda names: unnormalised, lambda names: transposed]),
-    },
-    "04": {
-        1: (lambda names: presence, [lambda names: of_background, lambda names: of_the_mean, lambda names: over_ways]),
-        2: (lambda names: (True, 0), [lambda names: (True, 1), lambda names: (False, 0)]),
-        3: (lambda names: 25, [lambda names: 50, lambda names: 100 / 3, lambda names: 0]),
-    },
     "05": {
         1: (lambda names: two_prototypes, [lambda names: the_class_first, lambda names: weighted]),
         2: (lambda names: (True, True, 2), [lambda names: (False, True, 2), lambda names: (True, True, 1)]),
