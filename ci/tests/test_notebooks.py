@@ -115,39 +115,6 @@ def present_pair(names: dict) -> list[int]:
     return [names["bench"].entries[0][1], absent_pair(names)[0]]
 
 
-def unclamped(q: Tensor, s: Tensor) -> Tensor:
-    q, s = (x / x.norm(dim=0) for x in (q, s))
-    return torch.einsum("cij,cuv->ijuv", q, s)
-
-
-def correlate(q: Tensor, s: Tensor) -> Tensor:
-    return unclamped(q, s).clamp(min=0)
-
-
-def unnormalised(q: Tensor, s: Tensor) -> Tensor:
-    return torch.einsum("cij,cuv->ijuv", q, s).clamp(min=0)
-
-
-def transposed(q: Tensor, s: Tensor) -> Tensor:
-    return correlate(q, s).permute(2, 3, 0, 1)
-
-
-def presence(log_prob: Tensor, delta: float) -> Tensor:
-    return log_prob[:, :, 1].amax(dim=(-2, -1)).exp() >= delta
-
-
-def of_background(log_prob: Tensor, delta: float) -> Tensor:
-    return log_prob[:, :, 0].amax(dim=(-2, -1)).exp() >= delta
-
-
-def of_the_mean(log_prob: Tensor, delta: float) -> Tensor:
-    return log_prob[:, :, 1].mean(dim=(-2, -1)).exp() >= delta
-
-
-def over_ways(log_prob: Tensor, delta: float) -> Tensor:
-    return log_prob[:, :, 1].amax(dim=(1, 2, 3)).exp() >= delta
-
-
 def two_prototypes(features: Tensor, mask: Tensor) -> Tensor:
     return torch.stack([features[:, mask == 0].mean(dim=1), features[:, mask > 0].mean(dim=1)])
 
