@@ -12,7 +12,7 @@ from ifsl.learners.maps import merge_classes, segment
 from ifsl.pictures.canvas import colour_features, mask_of, square_query
 from ifsl.pictures.correlation import select_cell, show_correlation, show_features
 from ifsl.pictures.hybrid_masking import Channel, show_masking
-from ifsl.pictures.maps import plot_thresholds, show_class_maps, show_merging, show_threshold
+from ifsl.pictures.maps import plot_thresholds, show_class_maps, show_merging, show_scores, show_threshold
 from ifsl.pictures.panet import show_prototypes, show_shots
 from ifsl.pictures.pfenet import show_bins, show_priors
 from ifsl.pictures.squeezing import Step, show_grids, show_two_cells
@@ -59,6 +59,19 @@ def test_threshold_counts_cells_and_judges(bench: Benchmark) -> None:
     assert low.axes[-1].texts[0].get_text() == "0.45\nyes ✓"
 
 
+def test_scores_of_several_queries_share_a_scale(bench: Benchmark) -> None:
+    names = ("colour", "layer2", "layer3", "layer4")
+    cases = {
+        title: (bench.episode(i, 1, 1, 64), {name: torch.full((4, 4), 0.2 * (i + 1)) for name in names})
+        for i, title in enumerate(("same look", "other look", "class absent"))
+    }
+    fig = show_scores(cases, "score")
+    assert_readable(fig)
+    maps = [ax for ax in fig.axes if ax.get_xlabel().startswith("max")]
+    assert len(maps) == 12 and {ax.images[0].get_clim() for ax in maps} == {(0, 1)}
+    assert [ax.get_xlabel() for ax in maps[::4]] == ["max 0.20", "max 0.40", "max 0.60"]
+
+
 def test_threshold_curve_adds_up() -> None:
     largest, present = [0.9, 0.6, 0.4, 0.2], [True, False, True, False]
     fig = plot_thresholds(largest, present, mark="0.5, as published")
@@ -67,6 +80,8 @@ def test_threshold_curve_adds_up() -> None:
     limits = fig.axes[0].lines[0].get_xdata()
     assert right[np.isclose(limits, 0.5)] == 50 and right[np.isclose(limits, 0.3)] == 75
     assert_readable(fig)
+    line = plot_thresholds(largest, present, "chosen on training classes", 0.3).axes[0].lines[-1]
+    assert set(line.get_xdata()) == {0.3}
 
 
 def test_at_asks_the_cell_under_the_point() -> None:

@@ -110,39 +110,6 @@ def present_pair(names: dict) -> list[int]:
     return [names["bench"].entries[0][1], absent_pair(names)[0]]
 
 
-def unclamped(q: Tensor, s: Tensor) -> Tensor:
-    q, s = (x / x.norm(dim=0) for x in (q, s))
-    return torch.einsum("cij,cuv->ijuv", q, s)
-
-
-def correlate(q: Tensor, s: Tensor) -> Tensor:
-    return unclamped(q, s).clamp(min=0)
-
-
-def unnormalised(q: Tensor, s: Tensor) -> Tensor:
-    return torch.einsum("cij,cuv->ijuv", q, s).clamp(min=0)
-
-
-def transposed(q: Tensor, s: Tensor) -> Tensor:
-    return correlate(q, s).permute(2, 3, 0, 1)
-
-
-def presence(log_prob: Tensor, delta: float) -> Tensor:
-    return log_prob[:, :, 1].amax(dim=(-2, -1)).exp() >= delta
-
-
-def of_background(log_prob: Tensor, delta: float) -> Tensor:
-    return log_prob[:, :, 0].amax(dim=(-2, -1)).exp() >= delta
-
-
-def of_the_mean(log_prob: Tensor, delta: float) -> Tensor:
-    return log_prob[:, :, 1].mean(dim=(-2, -1)).exp() >= delta
-
-
-def over_ways(log_prob: Tensor, delta: float) -> Tensor:
-    return log_prob[:, :, 1].amax(dim=(1, 2, 3)).exp() >= delta
-
-
 
 
 def log_of_mean(log_prob: Tensor, present: Tensor) -> Tensor:
@@ -195,18 +162,6 @@ ANSWERS: dict[str, Answers] = {
         2: (lambda names: 0.757, [lambda names: 0.75, lambda names: 0.5, lambda names: 0.9]),
         3: (first_empty, [lambda names: first_empty(names) + 1, lambda names: -1, lambda names: "7"]),
     },
-    "03": {
-        1: (lambda names: "b", [lambda names: "a", lambda names: "c", lambda names: 2]),
-        2: (
-            lambda names: (25_000_000, 4),
-            [lambda names: (25_000_000, 16), lambda names: (10_000, 4), lambda names: (6_250_000, 4)],
-        ),
-        3: (lambda names: correlate, [lambda names: unclamped, lambda names: unnormalised, lambda names: transposed]),
-    },
-    "04": {
-        1: (lambda names: presence, [lambda names: of_background, lambda names: of_the_mean, lambda names: over_ways]),
-        2: (lambda names: (True, 0), [lambda names: (True, 1), lambda names: (False, 0)]),
-        3: (lambda names: 25, [lambda names: 50, lambda names: 100 / 3, lambda names: 0]),
     },
     "10": {
         1: (lambda names: 1.204, [lambda names: 0.693, lambda names: 0.105, lambda names: 2.41]),

@@ -21,7 +21,7 @@ def show_features(image: np.ndarray, features: dict[str, Tensor]) -> InlineFigur
     compared between maps.
     """
     fig, axes = canvas.make_grid(1, len(features) + 1, image.shape[0] / image.shape[1])
-    canvas.show_image(axes[0, 0], image, "picture")
+    canvas.show_image(axes[0, 0], image, "query")
     for ax, (name, values) in zip(axes[0, 1:], features.items(), strict=True):
         canvas.show_image(ax, canvas.colour_features(values)[0], name, interpolation="nearest")
     return fig

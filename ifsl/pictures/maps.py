@@ -11,6 +11,7 @@ from matplotlib.colors import ListedColormap
 from torch import Tensor
 
 from ..data.episodes import Episode
+from ..data.images import to_image
 from . import canvas
 from .canvas import BACKGROUND, DARK, FONT, INK, QUIET, InlineFigure
 from .charts import make_chart
@@ -21,7 +22,7 @@ def show_class_maps(ep: Episode, log_prob: Tensor) -> InlineFigure:
     fig, axes = canvas.make_grid(len(log_prob), 3, ep.size[0] / ep.size[1])
     for n, (row, (background, foreground)) in enumerate(zip(axes, log_prob.exp(), strict=True), start=1):
         name = ep.class_names[n - 1]
-        canvas.show_image(row[0], ep.picture, f"query; way {n} asks for: {name}")
+        canvas.show_image(row[0], ep.picture, f"query, way {n}: {name}")
         canvas.show_map(row[1], background, "background", BACKGROUND)
         canvas.show_map(row[2], foreground, f"foreground {n}: {name}", canvas.way_colour(n))
     canvas.add_colour_bar(fig, axes, "probability")
@@ -78,26 +79,45 @@ def plot_largest(ax: Axes, ep: Episode, largest: Sequence[float], limit: float) 
     ax.spines[["left", "bottom"]].set_visible(True)
 
 
-def plot_thresholds(largest: Sequence[float], present: Sequence[bool], mark: str = "") -> InlineFigure:
+def show_scores(cases: dict[str, tuple[Episode, dict[str, Tensor]]], label: str) -> InlineFigure:
+    """Scores of the cells of several queries, a row for each, with the support of way 1: all on one colour scale.
+
+    cases: {what the row shows: (episode, {name: scores (h, w), 0…1})}, the names the same in all; label: what a score
+    is.
+    """
+    names = next(iter(cases.values()))[1]
+    fig, axes = canvas.make_grid(len(cases), len(names) + 2, 1.0)
+    for row, (title, (ep, scores)) in zip(axes, cases.items(), strict=True):
+        canvas.show_image(row[0], canvas.support_image(ep), f"support: {ep.class_names[0]}")
+        canvas.show_image(row[1], to_image(ep.query), title)
+        for ax, (name, values) in zip(row[2:], scores.items(), strict=True):
+            canvas.show_map(ax, values, name, note=f"max {values.max():.2f}")
+    canvas.add_colour_bar(fig, axes, label)
+    return fig
+
+
+def plot_thresholds(
+    largest: Sequence[float], present: Sequence[bool], mark: str = "", at: float = 0.5
+) -> InlineFigure:
     """1-way episodes judged with every threshold: the share right, and the two kinds of errors.
 
     largest: each episode's largest value of a map, 0…1; present: whether the query shows the class; mark: what to write
-    over a line at 0.5, if there is to be one.
+    over a line at the threshold `at`, if there is to be one.
     """
     value, true = np.array(largest), np.array(present)
     limits = np.linspace(0, 1, 201)
     found = value >= limits[:, None]
     lines = {
-        "right: ER": ((found == true).mean(axis=1), INK, "-"),
-        "wrong: said to be there, and is not": ((found & ~true).mean(axis=1), DARK, "--"),
-        "wrong: there, and not found": ((~found & true).mean(axis=1), "#B8860B", ":"),
+        "right (ER)": ((found == true).mean(axis=1), INK, "-"),
+        "wrong: absent, predicted present": ((found & ~true).mean(axis=1), DARK, "--"),
+        "wrong: present, predicted absent": ((~found & true).mean(axis=1), "#B8860B", ":"),
     }
     fig, ((ax,),) = make_chart(3)
     for name, (share, colour, style) in lines.items():
         ax.plot(limits, 100 * share, color=colour, linestyle=style, linewidth=2, label=name)
     if mark:
-        ax.axvline(0.5, color=QUIET, linewidth=1)
-        ax.text(0.5, 103, mark, color=QUIET, fontsize=9, ha="center")
+        ax.axvline(at, color=QUIET, linewidth=1)
+        ax.text(at, 103, mark, color=QUIET, fontsize=9, ha="center")
     ax.set(xlim=(0, 1), ylim=(0, 101), xlabel="threshold", ylabel=f"share of {len(true)} episodes (%)")
     ax.set_yticks(range(0, 101, 20))
     ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
