@@ -138,3 +138,16 @@ def plot_errors(bars: dict[str, dict[str, float]], label: str) -> InlineFigure:
     ax.set_xticks(ticks[ticks >= 0])
     fig.legend(loc="outside upper center", ncols=6, frameon=False, columnspacing=1.2, handlelength=1.2)
     return fig
+
+
+def plot_trade(versions: dict[str, dict[str, Sequence[float]]]) -> InlineFigure:
+    """Versions of a network, a point for each run: {version: {metric of the x axis: values, of the y axis: values}}."""
+    fig, ((ax,),) = make_chart(3.2)
+    for (name, scores), colour, marker in zip(versions.items(), LINES, "osD^vX", strict=False):
+        (across, xs), (up, ys) = scores.items()
+        ax.plot(xs, ys, marker, color=colour, markersize=8, markeredgecolor="white", label=name)
+        ax.set(xlabel=f"{across}: does the map show where?", ylabel=f"{up}: whether?")
+    ax.axvline(50, color=QUIET, linewidth=1, linestyle="--", label="chance")
+    ax.margins(0.08)
+    fig.legend(loc="outside upper center", ncols=len(versions) + 1, frameon=False)
+    return fig
