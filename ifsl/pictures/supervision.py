@@ -1,4 +1,4 @@
-"""Learning from masks and from class tags, side by side (chapter 10). All images are square, as a learner sees them.
+"""Learning from masks and from class tags, side by side (chapters 10 and 15). All images are square, as a learner sees them.
 
 Letters: h w map size.
 """
@@ -6,6 +6,7 @@ Letters: h w map size.
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from torch import Tensor
 
 from ..data.episodes import Episode
@@ -44,7 +45,9 @@ def show_training(ep: Episode, runs: dict[str, tuple[Sequence[float], dict[int, 
         row[0].axhline(np.log(2), color=QUIET, linewidth=1, linestyle="--")
         row[0].set(ylim=(0, None), xlabel="step", xticks=[1, len(losses)], yticks=[0, 0.5, 1], ylabel=f"{name} loss")
         row[0].spines[["left", "bottom"]].set_visible(True)
-        canvas.show_image(row[1], canvas.overlay_finely(*canvas.square_query(ep)), "query, truth")
+        query, truth = canvas.square_query(ep)
+        canvas.show_image(row[1], query, "query")
+        draw_outline(row[1], truth)
         for ax, (step, values) in zip(row[2:], maps.items(), strict=True):
             canvas.show_map(ax, values, f"after {step} steps" if step else "before training")
     canvas.add_colour_bar(fig, axes[:, 2:], f"probability of {ep.class_names[0]}")
@@ -63,26 +66,53 @@ def plot_scores_by_threshold(limits: Sequence[float], panels: dict[str, dict[str
     return fig
 
 
-def show_two_predictions(cases: dict[str, tuple[Episode, Tensor, Tensor]]) -> InlineFigure:
-    """The maps of two learners for the same 1-way queries, a row for each: {title: (episode, strong, weak)}.
+def show_two_predictions(
+    cases: dict[str, tuple[Episode, Tensor, Tensor]], names: tuple[str, str] = ("strong", "weak")
+) -> InlineFigure:
+    """The maps of two learners for the same 1-way queries, a row for each: {title: (episode, one map, other map)}.
 
-    strong, weak: foreground probabilities (h, w); beside each map is its mask, the pixels above 0.5.
+    A map (h, w) has foreground probabilities. A white line in it is the true outline, and below it are its means on the
+    class and off it. Beside it is its mask, the pixels above 0.5, on the query. names: the two learners'.
     """
-    fig, axes = canvas.make_grid(len(cases), 6, 0.95)
+    fig, axes = canvas.make_grid(len(cases), 6, 0.95, extra=0.45)
     for row, (title, (ep, *maps)) in zip(axes, cases.items(), strict=True):
         query, truth = canvas.square_query(ep)
         canvas.show_image(row[0], canvas.support_image(ep), f"{title}: support")
-        canvas.show_image(
-            row[1], canvas.overlay_finely(query, truth), f"truth: {ep.class_names[0] if truth.any() else 'not there'}"
-        )
-        for name, values, map_ax, mask_ax in zip(("strong", "weak"), maps, row[2::2], row[3::2], strict=True):
+        there = f"query: {ep.class_names[0]}" if truth.any() else f"query: no {ep.class_names[0]}"
+        canvas.show_image(row[1], query, there)
+        draw_outline(row[1], truth)
+        for name, values, map_ax, mask_ax in zip(names, maps, row[2::2], row[3::2], strict=True):
+            canvas.show_map(map_ax, values, f"{name}: map", note=describe_levels(values, truth))
+            draw_outline(map_ax, truth, values.shape)
             mask = canvas.mask_of(values, len(query))
-            canvas.show_map(map_ax, values, f"{name}: map")
-            canvas.show_image(
-                mask_ax, canvas.overlay_finely(query, mask), f"{name}: mask", judge_mask(mask > 0, truth > 0)
-            )
+            canvas.show_image(mask_ax, tint(query, mask), f"{name}: mask", judge_mask(mask > 0, truth > 0))
     canvas.add_colour_bar(fig, axes, "probability")
     return fig
+
+
+def draw_outline(ax: Axes, truth: np.ndarray, grid: Sequence[int] | None = None) -> None:
+    """A white line round a mask (S, S) on an image, or on a map of `grid` cells (h, w)."""
+    if not truth.any():
+        return
+    height, width = grid or truth.shape
+    extent = (-0.5, width - 0.5, -0.5, height - 0.5)
+    for colour, thickness in ((INK, 2.6), ("white", 1.3)):
+        ax.contour(truth > 0, [0.5], colors=colour, linewidths=thickness, extent=extent)
+    ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+
+
+def tint(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """An image (S, S, 3) in its own colours, its mask tinted in the colour of way 1."""
+    inside = (mask > 0)[..., None]
+    return np.where(inside, 0.4 * image + 0.6 * canvas.rgb(canvas.way_colour(1)), image).round().astype(np.uint8)
+
+
+def describe_levels(values: Tensor, truth: np.ndarray) -> str:
+    """The means of a map on the class and off it, in words."""
+    fine = canvas.resize(values[None, None], truth.shape)[0, 0].numpy()
+    if not truth.any():
+        return f"mean {fine.mean():.2f}"
+    return f"on {fine[truth > 0].mean():.2f}, off {fine[truth == 0].mean():.2f}"
 
 
 def judge_mask(mask: np.ndarray, truth: np.ndarray) -> str:
@@ -107,4 +137,17 @@ def plot_errors(bars: dict[str, dict[str, float]], label: str) -> InlineFigure:
     ax.set(xlim=(0, max(ticks[-1], 1.06 * starts.max())), xlabel=label)
     ax.set_xticks(ticks[ticks >= 0])
     fig.legend(loc="outside upper center", ncols=6, frameon=False, columnspacing=1.2, handlelength=1.2)
+    return fig
+
+
+def plot_trade(versions: dict[str, dict[str, Sequence[float]]]) -> InlineFigure:
+    """Versions of a network, a point for each run: {version: {metric of the x axis: values, of the y axis: values}}."""
+    fig, ((ax,),) = make_chart(3.2)
+    for (name, scores), colour, marker in zip(versions.items(), LINES, "osD^vX", strict=False):
+        (across, xs), (up, ys) = scores.items()
+        ax.plot(xs, ys, marker, color=colour, markersize=8, markeredgecolor="white", label=name)
+        ax.set(xlabel=f"{across}: does the map show where?", ylabel=f"{up}: whether?")
+    ax.axvline(50, color=QUIET, linewidth=1, linestyle="--", label="chance")
+    ax.margins(0.08)
+    fig.legend(loc="outside upper center", ncols=len(versions) + 1, frameon=False)
     return fig
