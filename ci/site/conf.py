@@ -33,6 +33,7 @@ myst_url_schemes = ("http", "https", "mailto")
 
 # API pages, from the docstrings.
 default_role = "code"
+autodoc_inherit_docstrings = False  # those of PyTorch and Lightning are theirs
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
