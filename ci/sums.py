@@ -23,7 +23,9 @@ def rows(folder: Path = ROOT / "data" / "checkpoints" / "tiny") -> str:
 
 def main(arguments: list[str]) -> int:
     text = TABLE.read_text(encoding="utf-8")
-    new = re.sub(r"(\nKEPT: [^\n]+\{\n).*?(\n?\}\n)", lambda match: f"{match[1]}{rows()}}}\n", text, count=1, flags=re.S)
+    new = re.sub(
+        r"(\nKEPT: [^\n]+\{\n).*?(\n?\}\n)", lambda match: f"{match[1]}{rows()}}}\n", text, count=1, flags=re.S
+    )
     if "--check" in arguments:
         return int(new != text)
     TABLE.write_text(new, encoding="utf-8")

@@ -50,7 +50,10 @@ def test_it_is_found_in_a_checkout(monkeypatch) -> None:
 
 
 def test_without_it_one_sentence_says_where_to_fetch_it(alone, monkeypatch) -> None:
-    for repository, words in (("", "of the course's repository"), ("https://forge.example/a/ifsl", "download learners")):
+    for repository, words in (
+        ("", "of the course's repository"),
+        ("https://forge.example/a/ifsl", "download learners"),
+    ):
         monkeypatch.setenv("IFSL_REPOSITORY", repository)
         with pytest.raises(InputError, match=words) as raised:
             ifsl.load_model("tiny/asnet")

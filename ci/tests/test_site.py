@@ -60,7 +60,11 @@ class Page(HTMLParser):
             self.links.append(named["href"])
         elif tag in ("img", "script", "iframe", "source") and named.get("src"):
             self.loaded.append(named["src"])
-        elif tag == "link" and named.get("href") and named.get("rel") in ("stylesheet", "preload", "icon", "modulepreload"):
+        elif (
+            tag == "link"
+            and named.get("href")
+            and named.get("rel") in ("stylesheet", "preload", "icon", "modulepreload")
+        ):
             self.loaded.append(named["href"])
 
 
@@ -105,7 +109,9 @@ def test_previous_and_next_lead_through_all_chapters(site: Path) -> None:
 def test_chapters_lead_to_the_api_and_the_api_to_the_source(site: Path) -> None:
     links = read(site / "notebooks" / "08_asnet.html").links
     assert any("api/ifsl.learners.asnet.html#ifsl.learners.asnet" in link for link in links)
-    assert any("_modules/ifsl/learners/asnet.html" in link for link in read(site / "api/ifsl.learners.asnet.html").links)
+    assert any(
+        "_modules/ifsl/learners/asnet.html" in link for link in read(site / "api/ifsl.learners.asnet.html").links
+    )
 
 
 def test_no_button_without_an_address(site: Path) -> None:
@@ -134,7 +140,9 @@ def luminance(colour: str | np.ndarray) -> float:
     """Relative luminance of "rgb(…)" or of three numbers 0…255."""
     values = re.findall(r"[\d.]+", colour)[:3] if isinstance(colour, str) else colour
     shares = np.array([float(value) for value in values]) / 255
-    return float(np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722])
+    return float(
+        np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+    )
 
 
 def contrast(a: float, b: float) -> float:
@@ -175,4 +183,6 @@ def test_formulae_are_typeset(site: Path, page) -> None:
 def test_search_works_from_files(site: Path, page) -> None:
     page.goto((site / "search.html").as_uri() + "?q=centre-pivot")
     page.wait_for_selector("ul.search li a")
-    assert any("07_hsnet" in link for link in page.eval_on_selector_all("ul.search li a", "all => all.map(a => a.href)"))
+    assert any(
+        "07_hsnet" in link for link in page.eval_on_selector_all("ul.search li a", "all => all.map(a => a.href)")
+    )

@@ -297,7 +297,10 @@ def test_each_version_has_its_own_folder_and_never_replaces_the_other(tmp_path, 
     assert made == [("data/tiny", False), ("data/tiny-easy", True), ("mine", True)]
     assert "The easy version of the tiny benchmark is in data/tiny-easy." in capsys.readouterr().out
     few = {"pascal": (2, 1), "coco": (2, 1), "workers": 1}
-    for root, easy, said in (("a", False, "ordinary tiny benchmark, not its easy"), ("b", True, "its easy version, not")):
+    for root, easy, said in (
+        ("a", False, "ordinary tiny benchmark, not its easy"),
+        ("b", True, "its easy version, not"),
+    ):
         make_tiny(root, **few, easy=easy)
         before = files(tmp_path / root)
         with pytest.raises(InputError, match=rf"{root} holds .*{said}.*--root") as refused:
