@@ -1,10 +1,11 @@
-"""Run the chapters of the course, side by side, and build the pages under build/.
+"""Run the chapters of the course, side by side, and build the site under build/site.
 
     python ci/course.py            every chapter
     python ci/course.py 02 08      just those
     python ci/course.py --keep     and write the outputs of this clean run back into notebooks/
+    python ci/course.py --no-site  and build no site
 
-Exit status: 0 all ran; 1 a chapter failed, or its outputs may not be kept; 2 the command line names no such chapter.
+Exit status: 0 all ran; 1 a chapter failed, its outputs may not be kept, or the site failed; 2 the command line names no such chapter.
 """
 
 import argparse
@@ -17,9 +18,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
+import book
 import keep
 import nbformat
-import pages
 from tqdm import tqdm
 
 from ifsl.data.workers import cores
@@ -156,16 +157,17 @@ def keep_outputs(sources: list[Path], folder: Path) -> list[str]:
         refused += [f"{source.stem}, {problem}" for problem in problems]
         if not problems:
             keep.write(kept, source)
-            if answer := dict(pages.pictures(kept)).get("answer"):
+            if answer := dict(keep.pictures(kept)).get("answer"):
                 (source.parent.parent / OPENING).write_bytes(answer)
     return refused
 
 
 def main(arguments: list[str] | None = None, notebooks: Path = ROOT / "notebooks", build: Path = ROOT / "build") -> int:
     """The command line; returns its exit status."""
-    parser = argparse.ArgumentParser(description="Run the chapters of the course and build its pages.")
+    parser = argparse.ArgumentParser(description="Run the chapters of the course and build its site.")
     parser.add_argument("chapters", nargs="*", metavar="NN", help="chapters to run, such as 02 08 (default: all)")
     parser.add_argument("--keep", action="store_true", help="write the outputs of this run back into notebooks/")
+    parser.add_argument("--no-site", action="store_true", help="build no site afterwards")
     options = parser.parse_args(arguments)
     try:
         sources = select(options.chapters, notebooks)
@@ -176,7 +178,6 @@ def main(arguments: list[str] | None = None, notebooks: Path = ROOT / "notebooks
     start = time.monotonic()
     outcomes = run_all(sources, build / "notebooks")
     failed = {outcome.name: outcome.error for outcome in outcomes if outcome.error is not None}
-    index = pages.build(chapters(notebooks), build, failed)
     for error in failed.values():
         print(f"\n{error}", file=sys.stderr)
     refused = []
@@ -184,9 +185,19 @@ def main(arguments: list[str] | None = None, notebooks: Path = ROOT / "notebooks
         refused = keep_outputs([path for path in sources if path.stem not in failed], build / "notebooks")
         for sentence in refused:
             print(f"not kept: {sentence}", file=sys.stderr)
-    ran = f"{len(outcomes) - len(failed)} of {len(outcomes)} chapters ran in {time.monotonic() - start:.0f} s"
-    print(f"\n{ran} on {cores()} cores. Open {index}")
-    return 1 if failed or refused else 0
+    print(
+        f"\n{len(outcomes) - len(failed)} of {len(outcomes)} chapters ran in {time.monotonic() - start:.0f} s", end=" "
+    )
+    print(f"on {cores()} cores.", flush=True)
+    status = 1 if failed or refused else 0
+    if options.no_site:
+        return status
+    index = book.build(book.newest(chapters(notebooks), build / "notebooks"), build, failed)
+    if index is None:
+        print(f"The site was not built; {build / 'site.log'} says why.", file=sys.stderr)
+        return 1
+    print(f"Open {index}")
+    return status
 
 
 if __name__ == "__main__":

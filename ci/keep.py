@@ -1,5 +1,6 @@
 """What is kept of an executed chapter: text, code and pictures; nothing that changes from run to run."""
 
+import base64
 import copy
 import os
 import re
@@ -107,6 +108,14 @@ def _texts(cell: NotebookNode) -> Iterator[str]:
         for kind, data in output.get("data", {}).items():
             if kind.startswith("text/") or kind == "image/svg+xml":
                 yield re.sub(r"data:[\w/+.-]+;base64,[A-Za-z0-9+/=\s]+", "", data)
+
+
+def pictures(notebook: NotebookNode) -> Iterator[tuple[str, bytes]]:
+    """The figures among a chapter's outputs, each with the id of its cell: PNG or JPEG files."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            for kind in {"image/png", "image/jpeg"} & set(output.get("data", {})):
+                yield cell.get("id"), base64.b64decode(output.data[kind])
 
 
 def write(notebook: NotebookNode, path: Path) -> None:

@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "ifsl"
 
 FLOORS = [
     ["ifsl.errors"],
-    ["ifsl.checks", "ifsl.tasks", "ifsl.weights"],
+    ["ifsl.address", "ifsl.checks", "ifsl.tasks", "ifsl.weights"],
     ["ifsl.learners"],
     ["ifsl.data"],
     ["ifsl.run", "ifsl.tiny"],

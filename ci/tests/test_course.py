@@ -1,12 +1,10 @@
-"""ci/course.py, keep.py and pages.py on small notebooks made here."""
+"""ci/course.py and keep.py on small notebooks made here."""
 
-import re
 from pathlib import Path
 
 import course
 import keep
 import nbformat
-import pages
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
@@ -73,7 +71,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
     bad = "def f():\n    raise KeyError('lost')\nf()"
     chapter(top / "notebooks", "02_episodes", "x = 1", bad, "print(3)", text=text)
     chapter(top / "notebooks", "03_dead", "y = 1", "import os\nos._exit(9)", "print(3)")
-    return top, course.main([], top / "notebooks", top / "build")
+    return top, course.main(["--no-site"], top / "notebooks", top / "build")
 
 
 def test_failures_name_chapter_cell_and_error(ran: tuple[Path, int]) -> None:
@@ -88,20 +86,6 @@ def test_failures_name_chapter_cell_and_error(ran: tuple[Path, int]) -> None:
     assert course.failure("04", top / "absent.ipynb", "no kernel") == "04 did not start: no kernel"
 
 
-def test_index_and_pages(ran: tuple[Path, int]) -> None:
-    build = ran[0] / "build"
-    index = (build / "index.html").read_text()
-    assert "3 chapters" in index and index.count("<li>") == 3
-    assert '<a href="00_start.html">A title</a>' in index and "<p>One <em>sentence</em>.</p>" in index
-    assert '<img src="00_start.png"' in index and (build / "00_start.png").read_bytes().startswith(b"\x89PNG")
-    assert re.search(r"\d+\.\d min", index)
-    assert 'class="bad">02_episodes, cell 3 of 4 (In [2]): KeyError' in index
-    page = (build / "02_episodes.html").read_text()
-    assert "<math" in page and 'href="00_start.html#top"' in page
-    for text in (index, page):
-        assert "<script" not in text and not re.search(r'(src|href)="https?:', text)
-
-
 def test_chapters_run_in_their_own_folder(ran: tuple[Path, int]) -> None:
     executed = nbformat.read(ran[0] / "build/notebooks/00_start.ipynb", as_version=4)
     assert executed.cells[1].outputs[-1].text.endswith("notebooks\n")
@@ -112,7 +96,7 @@ def test_keep_writes_back_clean_outputs(tmp_path: Path, capsys: pytest.CaptureFi
     chapter(tmp_path / "notebooks", "06_path", "import os\nprint(os.path.expanduser('~/data'))")
     before = [cell.id for cell in nbformat.read(source, as_version=4).cells]
     untouched = (tmp_path / "notebooks/06_path.ipynb").read_bytes()
-    assert course.main(["--keep"], tmp_path / "notebooks", tmp_path / "build") == 1
+    assert course.main(["--keep", "--no-site"], tmp_path / "notebooks", tmp_path / "build") == 1
     said = capsys.readouterr()
     assert "not kept: 06_path, cell 2 holds the path" in said.err
     assert (tmp_path / "notebooks/06_path.ipynb").read_bytes() == untouched
@@ -174,17 +158,3 @@ def test_problems(cell: nbformat.NotebookNode, sentence: str) -> None:
 def test_no_problem(text: str) -> None:
     picture = new_output("display_data", {"image/png": "aa/home/ada/aa", "text/plain": text})
     assert keep.problems(new_notebook(cells=[new_code_cell(text, outputs=[picture])]), ["/home/ada"]) == []
-
-
-@pytest.mark.parametrize(
-    ("latex", "part"),
-    [
-        (r"a < b", "<mo>&#x0003C;</mo>"),
-        (r"\begin{aligned} a &= b \\ c &= d \end{aligned}", "<mtr>"),
-        (r"\operatorname*{arg\,max}_n x_n", "<msub>"),
-        (r"\nosuchcommand{x}", r"<code>\nosuchcommand{x}</code>"),
-        (r"\frac{", "<code>"),
-    ],
-)
-def test_math(latex: str, part: str) -> None:
-    assert part in pages.math(latex, "inline")

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import keep
-import links
 import nbformat
 import numpy as np
 import pytest
@@ -37,7 +36,7 @@ def test_form(path: Path) -> None:
     first = notebook.cells[0].source
     assert re.match(rf"# {path.name[:2]} · .+\n\n.+\n\n", first), "a title, then one sentence"
     assert "You will learn" in first and re.search(r"minute|hour", first), "goals and time"
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell not in tagged(notebook, "colab")]
     assert tagged(notebook, "parameters") == code[:1], "the first code cell holds the parameters"
     for heading in ("## Recap", "## Where this lives in ifsl/", "## Sources"):
         assert heading in text_of(notebook)
@@ -58,9 +57,10 @@ def tagged_any(cell: nbformat.NotebookNode) -> bool:
 @chapters
 def test_links(path: Path) -> None:
     text = text_of(read(path))
-    assert links.set_right(text, FOLDER)[1] == [], "run `python ci/links.py --write`"
-    for target in re.findall(r"\]\((?!https?://|#)([^)#\s]+)", text):
-        assert (FOLDER / target).exists(), f"{target} does not exist"
+    for target in re.findall(r"\]\((?!https?://|#)([^)\s]+)", text):
+        path, _, anchor = target.partition("#")
+        assert (FOLDER / path).exists(), f"{path} does not exist"
+        assert not re.fullmatch(r"L\d+", anchor), f"{target}: a line number is wrong after the next change"
 
 
 @pytest.mark.skipif(not CHAPTERS or CHAPTERS[0].stem != "00_start_here", reason="there is no chapter 00")
@@ -76,7 +76,8 @@ def test_kept_outputs(path: Path) -> None:
     notebook = read(path)
     assert keep.problems(notebook, keep.machine_folders(REPOSITORY)) == []
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    counts = [cell.execution_count for cell in code if cell not in tagged(notebook, "colab")]
+    assert counts == list(range(counts[0], counts[0] + len(counts))) and counts[0] <= 2
     outputs = [output for cell in code for output in cell.outputs]
     assert not any(output.get("name") == "stderr" for output in outputs)
     assert not any(keep.WIDGET in output.get("data", {}) for output in outputs)

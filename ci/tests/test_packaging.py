@@ -21,6 +21,8 @@ import pytest
 from conftest import REPOSITORY
 from packaging.requirements import Requirement
 
+import ifsl
+
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 
 
@@ -60,7 +62,7 @@ def only(folder: Path, glob: str) -> Path:
 
 def test_the_wheel_holds_the_package_and_nothing_else(built):
     wheel = only(built, "*.whl")
-    about = f"ifsl-{PROJECT['version']}.dist-info"
+    about = f"ifsl-{ifsl.__version__}.dist-info"
     names = {f"{about}/{name}" for name in ("METADATA", "WHEEL", "RECORD", "licenses/LICENSE")}
     assert inside(wheel) == modules() | names
     assert all(name.endswith(".py") for name in modules())
@@ -72,7 +74,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(built):
 
 def test_the_source_archive_holds_what_the_wheel_is_made_of_and_makes_it(built, tmp_path):
     archive = only(built, "*.tar.gz")
-    home = f"ifsl-{PROJECT['version']}"
+    home = f"ifsl-{ifsl.__version__}"
     with tarfile.open(archive) as tar:
         names = {member.name.removeprefix(f"{home}/") for member in tar if member.isfile()}
         tar.extractall(tmp_path, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))  # not in 3.11.0

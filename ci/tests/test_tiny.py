@@ -17,7 +17,8 @@ from ifsl.data.classes import fold_classes
 from ifsl.data.coco import rasterise
 from ifsl.data.workers import FEW
 from ifsl.errors import InputError
-from ifsl.tiny import contact_sheet, make, make_tiny, scenes, stickers, symbols
+from ifsl.tiny import commands, contact_sheet, make, make_tiny, scenes, stickers, symbols
+from ifsl.tiny.__main__ import main
 
 FEW_PASCAL, FEW_COCO = (FEW, 8), (20, 12)
 
@@ -285,6 +286,26 @@ def test_bad_options_end_with_2_and_one_sentence(tmp_path):
         assert word in done.stderr and "--root" in done.stderr and len(done.stderr.splitlines()) == 1
     assert run("--seed", "-1", "--root", str(tmp_path / "new")).returncode == 2
     assert sorted(os.listdir(tmp_path)) == ["file", "mine"] and os.listdir(tmp_path / "mine") == ["photo.jpg"]
+
+
+def test_each_version_has_its_own_folder_and_never_replaces_the_other(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    made = []
+    monkeypatch.setattr(commands, "make_tiny", lambda root, seed, easy: made.append((root, easy)) or root)
+    for arguments in ([], ["--easy"], ["--easy", "--root", "mine"]):
+        assert main(arguments) == 0
+    assert made == [("data/tiny", False), ("data/tiny-easy", True), ("mine", True)]
+    assert "The easy version of the tiny benchmark is in data/tiny-easy." in capsys.readouterr().out
+    few = {"pascal": (2, 1), "coco": (2, 1), "workers": 1}
+    for root, easy, said in (
+        ("a", False, "ordinary tiny benchmark, not its easy"),
+        ("b", True, "its easy version, not"),
+    ):
+        make_tiny(root, **few, easy=easy)
+        before = files(tmp_path / root)
+        with pytest.raises(InputError, match=rf"{root} holds .*{said}.*--root") as refused:
+            make_tiny(root, **few, easy=not easy)
+        assert len(str(refused.value).splitlines()) == 1 and files(tmp_path / root) == before
 
 
 def test_a_json_of_somebody_else_is_not_taken_for_ours(tmp_path):

@@ -6,6 +6,7 @@ benchmarks read (chapter 13). See data/README.md.
     python -m ifsl.download masks      COCO's annotations to class-id masks
     python -m ifsl.download lists      the published image lists
     python -m ifsl.download derive     lists made from the masks, where the published ones cannot be had
+    python -m ifsl.download learners   the small learners that the course keeps, into the user's cache
     python -m ifsl.download check      what is there, what is missing, and what would make a result wrong
 
 The data are in --root, by default data. After an interruption, give the command again to go on.
@@ -30,6 +31,7 @@ from .coco import rasterise_all
 from .derive import derive_lists
 from .fetch import fetch, settle, unpack
 from .files import write_whole
+from .kept import fetch_kept
 from .lists import DERIVED
 from .sources import AUGMENTED, COCO, SBD, VOC, Archive, published_lists
 
@@ -144,7 +146,7 @@ def fetch_lists(root: Path, name: str, mirror: str | None = None) -> Path:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `python -m ifsl.download`."""
-    parser.add_argument("what", choices=("pascal", "coco", "masks", "lists", "derive", "check"))
+    parser.add_argument("what", choices=("pascal", "coco", "masks", "lists", "derive", "learners", "check"))
     parser.add_argument("benchmark", nargs="?", choices=tuple(CLASSES), help="for lists, derive, check (default: both)")
     parser.add_argument("--root", default=ROOT, type=Path, help="folder of the data (default: %(default)s)")
     parser.add_argument("--mirror", metavar="URL", help="fetch from there instead: URL/<file name>")
@@ -154,7 +156,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run one command; returns the exit status. Raises `InputError` for options that cannot be used."""
     what, root, mirror, workers = options.what, options.root, options.mirror, options.workers
-    if options.benchmark and what in ("pascal", "coco", "masks"):
+    if options.benchmark and what in ("pascal", "coco", "masks", "learners"):
         raise InputError(f"{what} takes no benchmark, leave out {options.benchmark}.")
     if workers is not None and workers < 1:
         raise InputError(f"--workers is {workers}, give a whole number from 1.")
@@ -173,6 +175,8 @@ def run(options: argparse.Namespace) -> int:
     elif what == "derive":
         for name in names:
             print(f"{name}: {derive_lists(root, name, workers)}. These lists are derived, not the published ones.")
+    elif what == "learners":
+        print(f"The kept learners are in {fetch_kept(mirror)}; load one by `ifsl.load_model(\"tiny/asnet\")`.")
     else:
         reports = [check(root, name, workers) for name in names]
         print("\n".join(line for report in reports for line in report.lines))

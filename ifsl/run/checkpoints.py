@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from ..data.files import write_whole
+from ..data.kept import find_kept, is_kept_name
 from ..errors import InputError, shown, writing
 from ..learners import BACKBONES, LEARNERS, Learner, build_model, learner_class
 
@@ -45,14 +46,15 @@ def load_model(path: str | Path, method: str | None = None, backbone: str | None
     """The learner in a checkpoint, in evaluation mode; its `settings` are what the file tells about its training, and
     which file it is.
 
-    path: a published .ckpt, one of our training, a .safetensors of `save_learner`, or a folder (see `best_checkpoint`).
+    path: a published .ckpt, one of our training, a .safetensors of `save_learner`, a folder (see `best_checkpoint`), or
+    the name of a learner that the repository keeps, such as "tiny/asnet" (see `data.kept`).
     options: of the learner, such as `published_prior` of pfenet, instead of those it was trained with. A frozen
     backbone that is not in the file gets its ImageNet weights. Raises `InputError` for a file that is missing or
     broken, that would run code, or that does not contain what `method`, `backbone` and `options` ask for.
     """
     if not isinstance(path, str | Path):
         raise InputError(f"path is {shown(path)}; give the path of a checkpoint or of a log folder.")
-    path = Path(path)
+    path = find_kept(path) if is_kept_name(path) else Path(path)
     if path.is_dir():
         path = best_checkpoint(path)
     if not path.is_file():

@@ -24,6 +24,7 @@ from .stickers import Symbol
 from .symbols import COCO_SYMBOLS, PASCAL_SYMBOLS, to_category_id
 
 ROOT = "data/tiny"
+EASY_ROOT = "data/tiny-easy"
 VERSION = 4  # raised whenever a picture, mask or list would come out differently
 STAMP = "tiny.json"
 PASCAL_SIZE = (1000, 300)  # pictures for training, for testing
@@ -50,7 +51,7 @@ def make_tiny(
 
     The files are written to a folder beside root, which takes root's name when all is done; what a killed process left
     there is deleted. A benchmark of another version, seed or size is replaced. Raises `InputError` if root cannot be
-    written or holds anything else.
+    written, or holds anything else or the easy version in place of the ordinary one, or the other way round.
     """
     if not 0 <= seed < 2**32:
         raise InputError(f"There is no seed {seed}; give --seed a whole number from 0 to 4294967295.")
@@ -58,8 +59,14 @@ def make_tiny(
     stamp = {"version": VERSION, "seed": seed, "pascal": list(pascal), "coco": list(coco)}
     if easy:
         stamp["easy"] = True
-    if _read_stamp(root) == stamp:
+    there = _read_stamp(root)
+    if there == stamp:
         return given
+    if there is not None and bool(there.get("easy")) != easy:
+        kinds = ("the ordinary tiny benchmark", "its easy version")
+        raise InputError(
+            f"{root} holds {kinds[not easy]}, not {kinds[easy]}; give --root another folder, or delete this one first."
+        )
     with writing(root, "give --root a folder that can"):
         root.parent.mkdir(parents=True, exist_ok=True)
         _delete_abandoned(root)

@@ -1,0 +1,77 @@
+"""The small learners that the repository keeps: in a checkout, in this user's cache, or to be fetched (chapter 12)."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from ..address import BRANCH, repository
+from ..errors import InputError
+from .fetch import Remote, fetch
+
+FOLDER = "data/checkpoints"
+NAME = re.compile(r"tiny/[\w-]+")
+
+# Written by `python ci/sums.py`, whenever a learner is trained anew.
+KEPT: dict[str, tuple[int, str]] = {
+    "tiny/asnet-weak": (2_684_872, "82483f471b8ccd84d9a0b23027dac11efdc1970ed1efec32b7f678c18915ae4b"),
+    "tiny/asnet": (2_684_984, "13e0f18d68217a143a09502a1d4d4bbf463e1010d2d3e611f847149da8a3347b"),
+    "tiny/asnethm": (2_684_864, "c7b32915fa5a76cdc3403ae1d37cd007f03ad582005104afd7703d2e607f49f1"),
+    "tiny/cst": (735_512, "219ac9e8c2452e697879109b635607078170c8c4b8b47636ecc9f3d2c9a23b1b"),
+    "tiny/hsnet": (5_167_504, "86ed433efedeefbcc0dfb71eb0a31ef893b64dc7e3e034868e5ce771a2880d18"),
+    "tiny/panet": (6_184_544, "85ba7093db7077df93ec85e0bd3c07137344d0e38d1b72ebba10f04662293434"),
+    "tiny/pfenet": (1_298_040, "26dd981a92adc39e07e77fcbd078293caf31198e83d5bca5d64fad6f52a950b8"),
+}
+"""Name of a kept learner: its bytes and its SHA-256."""
+
+
+def is_kept_name(path: str | Path) -> bool:
+    """Whether this is the name of a kept learner, such as "tiny/asnet", and no file or folder."""
+    return isinstance(path, str) and NAME.fullmatch(path) is not None and not Path(path).exists()
+
+
+def cache_folder() -> Path:
+    """Where fetched learners are kept: `IFSL_CACHE`, or ifsl/ in the user's cache folder."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("IFSL_CACHE") or Path(home) / "ifsl")
+
+
+def find_kept(name: str) -> Path:
+    """The file of a kept learner: in the checkout above the working folder, in that of this package, or in the cache.
+
+    Raises `InputError`, one sentence that says how to get it, where it is in none of them.
+    """
+    if name not in KEPT:
+        raise InputError(f"There is no kept learner {name!r}; choose from {', '.join(KEPT)}, or give a file.")
+    checkouts = [Path.cwd(), *Path.cwd().parents, Path(__file__).resolve().parents[2]]
+    places = [above / FOLDER for above in checkouts] + [cache_folder()]
+    for place in places:
+        if (path := place / f"{name}.safetensors").is_file():
+            return path
+    size, digest = KEPT[name]
+    where = cache_folder() / f"{name}.safetensors"
+    if not repository():
+        raise InputError(
+            f"The learner {name} ({size / 1e6:.1f} MB) is not on this machine; take "
+            f"{FOLDER}/{name}.safetensors of the course's repository and put it at {where} (SHA-256 {digest})."
+        )
+    raise InputError(
+        f"The learner {name} ({size / 1e6:.1f} MB) is not on this machine; run `python -m ifsl.download learners`, or "
+        f"fetch {remote(name).url()} and put it at {where} (SHA-256 {digest})."
+    )
+
+
+def remote(name: str) -> Remote:
+    """Where a kept learner is published."""
+    size, digest = KEPT[name]
+    return Remote(f"{repository()}/raw/{BRANCH}/{FOLDER}", f"{name}.safetensors", size, f"sha256:{digest}")
+
+
+def fetch_kept(mirror: str | None = None) -> Path:
+    """Fetch all kept learners into the cache, unless they are there; returns its folder."""
+    if not (repository() or mirror):
+        raise InputError("The course's repository has no public address; give one in IFSL_REPOSITORY, or --mirror.")
+    for name in KEPT:
+        fetch(remote(name), cache_folder() / f"{name}.safetensors", mirror)
+    return cache_folder()
