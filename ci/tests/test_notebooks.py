@@ -93,28 +93,6 @@ def test_kept_outputs(path: Path) -> None:
 Answers = dict[int, tuple[Callable[[dict], object], list[Callable[[dict], object]]]]
 
 
-def first_empty(names: dict) -> int:
-    return next(i for i in range(1000) if not names["bench"].episode(i, 2, 1, 32).presence.any())
-
-
-def share_shown(names: dict) -> float:
-    shown = [names["bench"].episode(i, 1, 1, 32).presence.item() for i in range(names["episodes"])]
-    return 100 * sum(shown) / len(shown)
-
-
-def share_empty(names: dict) -> float:
-    drawn = [names["bench"].draw(i, 3, 1) for i in range(1000)]
-    return 100 * sum(not names["shown"](one.query) & set(one.classes) for one in drawn) / 1000
-
-
-def absent_pair(names: dict) -> list[int]:
-    return [c for c in names["bench"].class_ids if c not in names["shown"](names["bench"].entries[0][0])][:2]
-
-
-def present_pair(names: dict) -> list[int]:
-    return [names["bench"].entries[0][1], absent_pair(names)[0]]
-
-
 def unclamped(q: Tensor, s: Tensor) -> Tensor:
     q, s = (x / x.norm(dim=0) for x in (q, s))
     return torch.einsum("cij,cuv->ijuv", q, s)
@@ -282,21 +260,6 @@ def of_bools(ids: np.ndarray, c: int) -> np.ndarray:
 
 
 ANSWERS: dict[str, Answers] = {
-    "00": {
-        1: (lambda names: 32, [lambda names: 31, lambda names: 5, lambda names: 10]),
-        2: (share_shown, [lambda names: 100 - share_shown(names), lambda names: share_shown(names) / 100]),
-        3: (lambda names: (26, 25), [lambda names: (26, 26), lambda names: (25, 25)]),
-    },
-    "01": {
-        1: (lambda names: (3, 1, 8), [lambda names: (3, 1, 7), lambda names: (3, 3, 8), lambda names: (8, 1, 3)]),
-        2: (share_empty, [lambda names: 100 - share_empty(names), lambda names: 100, lambda names: -1]),
-        3: (absent_pair, [lambda names: names["bench"].class_ids[:5], lambda names: present_pair(names)]),
-    },
-    "02": {
-        1: (lambda names: 0, [lambda names: 1, lambda names: 2]),
-        2: (lambda names: 0.757, [lambda names: 0.75, lambda names: 0.5, lambda names: 0.9]),
-        3: (first_empty, [lambda names: first_empty(names) + 1, lambda names: -1, lambda names: "7"]),
-    },
     "03": {
         1: (lambda names: "b", [lambda names: "a", lambda names: "c", lambda names: 2]),
         2: (
