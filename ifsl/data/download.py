@@ -176,7 +176,7 @@ def run(options: argparse.Namespace) -> int:
         for name in names:
             print(f"{name}: {derive_lists(root, name, workers)}. These lists are derived, not the published ones.")
     elif what == "learners":
-        print(f"The kept learners are in {fetch_kept(mirror)}; load one by `ifsl.load_model(\"tiny/asnet\")`.")
+        print(f'The kept learners are in {fetch_kept(mirror)}; load one by `ifsl.load_model("tiny/asnet")`.')
     else:
         reports = [check(root, name, workers) for name in names]
         print("\n".join(line for report in reports for line in report.lines))

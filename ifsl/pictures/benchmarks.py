@@ -95,3 +95,22 @@ def plot_presence_counts(counts: dict[int, Sequence[int]]) -> InlineFigure:
         frameon=False,
     )
     return fig
+
+
+def plot_class_examples(bench: Benchmark, count: int = 8) -> InlineFigure:
+    """Rows of cut-outs, one for each class of the split: what its images have in common and what differs.
+
+    count: how many cut-outs in a row, each from another image, the images with the largest object first.
+    """
+    fig, axes = make_chart(0.83 * len(bench.class_ids) + 0.1, len(bench.class_ids), count)
+    for row, c in zip(axes, bench.class_ids, strict=True):
+        pairs = [bench.read_pair(name) for name in dict.fromkeys(bench.images_of[c][: 2 * count])]
+        pairs.sort(key=lambda pair: -np.mean(pair[1] == c))
+        for ax in row:
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(False)
+        for ax, (image, mask) in zip(row, pairs, strict=False):
+            square = Image.fromarray(crop_square(np.asarray(image), mask == c))
+            ax.imshow(np.asarray(square.resize((110, 110), Image.Resampling.BILINEAR)))
+        row[0].set_ylabel(bench.class_names[c], rotation=0, ha="right", va="center", labelpad=8, color=INK)
+    return fig

@@ -6,17 +6,17 @@ from ..exercises import Verdict, exercise, right, to_number, to_whole_number, wr
 
 @exercise(
     "02.1",
-    hints=["Fold $f$ tests the classes $f + 1, f + 5, f + 9, \\dots$ For which $f$ does 37 occur?"],
+    hints=["Fold i tests the classes i + 1, i + 5, i + 9, … For which i does 37 occur?"],
     solution="Fold 0. It tests 1, 5, 9, …, all classes with (c − 1) mod 4 = 0, and 36 mod 4 = 0. "
     'In code: `37 in fold_classes("coco", 0, "val")`.',
 )
 def check_fold(answer: object) -> Verdict:
     fold = to_whole_number(answer)
     if fold == 0:
-        return right("37 = f + 1 + 4k with f = 0 and k = 9.")
+        return right("37 = 0 + 1 + 4 · 9, so fold 0 tests it.")
     if fold == 37 % 4:
         return wrong("37 mod 4 is 1, but class numbers start at 1, so the fold is (c − 1) mod 4.")
-    return wrong("Fold f tests the classes f + 1, f + 5, f + 9, …; look for 37.")
+    return wrong("Fold i tests the classes i + 1, i + 5, i + 9, …; look for 37.")
 
 
 @exercise(
@@ -41,7 +41,7 @@ def check_chance(answer: object) -> Verdict:
 
 @exercise(
     "02.3",
-    hints=["`bench.episode(i, 2, 1, size).presence` shows which classes the query contains. Loop over i."],
+    hints=["bench.episode(i, 2, 1, size).presence shows which of its classes the query contains. Loop over i."],
     solution="```python\nanswer = next(i for i in range(1000) if not bench.episode(i, 2, 1, size).presence.any())\n"
     "ifsl.show(bench.episode(answer, 2, 1, size))\n```",
 )
