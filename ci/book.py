@@ -3,8 +3,8 @@
     python ci/book.py               from the outputs kept in notebooks/
     python ci/book.py --executed    from those of the last `make course`, in build/notebooks, where there are some
 
-Sphinx reads a copy of the repository's layout under build/site-source. In it, a link into ifsl/ leads to the API page of
-what the link names, and every other file that a page links to is copied. The site needs no network and no server.
+Sphinx reads a copy of the repository's layout under build/site-source. In it, a link into ifsl/ leads to the API page
+of what the link names, and every other file that a page links to is copied. The site needs no network and no server.
 
 Exit status: 0 built; 1 Sphinx failed (its words are in build/site.log).
 """
