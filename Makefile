@@ -1,7 +1,8 @@
 # Two commands, each enough on a machine with Python 3.11 or newer, git and make:
 #   make course   environment, tiny benchmark, a run of every chapter, then the site: build/site/index.html
 #   make test     environment, ruff, pytest, then the chapters
-# make site builds the site from the kept notebooks alone;  make lab opens chapter 00 in JupyterLab;  make clean removes what these made.
+# make site builds the site from the kept notebooks alone;  make lab opens chapter 00 in JupyterLab;  make clean removes
+# what these made.
 
 PYTHON ?= python3
 VENV   ?= .venv

@@ -151,7 +151,11 @@ def write_api(layout: Layout) -> None:
     }
     for name in modules():
         title = f"``{name}``"
-        layout.put(f"api/{name}.rst", f"{title}\n{'=' * len(title)}\n\n.. automodule:: {name}\n")
+        text = f"{title}\n{'=' * len(title)}\n\n.. automodule:: {name}\n"
+        if name == "ifsl":
+            homes = {public: f"ifsl.{home}" for public, home in table("_HOME", modules()[name]).items()}
+            text += "\n" + "\n".join(f"- :py:obj:`ifsl.{one} <{find(one, home)}>`" for one, home in homes.items()) + "\n"
+        layout.put(f"api/{name}.rst", text)
     rows = "\n".join(f"| {{py:mod}}`{name} <{name}>` | {' '.join(about[name].split())} |" for name in modules())
     pages = "\n".join(modules())
     layout.put(
@@ -159,6 +163,20 @@ def write_api(layout: Layout) -> None:
         "# The package\n\nEvery module of `ifsl`, from its docstrings. `[source]` beside a name shows its code.\n\n"
         f"| module | what is in it |\n|---|---|\n{rows}\n\n```{{toctree}}\n:hidden:\n{pages}\n```\n",
     )
+
+
+def table(name: str, path: Path) -> dict[str, str]:
+    """A dictionary of constants in a module's source."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == name:
+            return ast.literal_eval(node.value)
+    return {}
+
+
+def find(name: str, home: str) -> str:
+    """Where a public name of a module or of a package is documented: `home`, or one of the package's modules."""
+    inside = [module for module in modules() if module == home or module.startswith(f"{home}.")]
+    return f"{next((module for module in inside if name in documented(module)), home)}.{name}"
 
 
 def lay_out(source: Path, chapters: list[Path], failed: dict[str, str]) -> Layout:

@@ -1,4 +1,4 @@
-"""What the public repository offers: Colab's first cell against a local git server, Binder, citation, version."""
+"""What the public repository offers: Colab's cell (against a local git server), Binder, citation, version, forms."""
 
 import os
 import re
