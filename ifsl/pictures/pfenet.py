@@ -3,7 +3,6 @@
 Letters: C channels, h w map size, h_b w_b size of a bin.
 """
 
-import torch
 from torch import Tensor
 
 from ..data.episodes import Episode
@@ -38,7 +37,7 @@ def show_bins(
     """
     fig, axes = canvas.make_grid(3, len(priors) + 1, 1.0, extra=0.36)
     query, truth = canvas.square_query(ep)
-    touched = resize((torch.from_numpy(truth) == 1)[None, None].float(), foreground.shape)[0, 0].numpy() >= 0.5
+    touched = resize((ep.query_mask == 1)[None, None].float(), foreground.shape)[0, 0].numpy() >= 0.5
     canvas.show_image(axes[0, 0], query, "query")
     canvas.show_image(axes[1, 0], canvas.overlay_finely(query, truth), f"truth: {ep.class_names[0]}")
     columns = [*zip(axes[:, 1:].T, priors, canvas.colour_features(*found), strict=True)]
