@@ -7,6 +7,7 @@ from matplotlib.colors import to_rgb
 from test_figures import assert_readable
 
 from ifsl import Benchmark
+from ifsl.course.roofline import CARDS, Work
 from ifsl.data.episodes import Episode
 from ifsl.data.images import to_image
 from ifsl.learners.maps import merge_classes, segment
@@ -16,11 +17,13 @@ from ifsl.pictures.hybrid_masking import show_masking
 from ifsl.pictures.maps import plot_thresholds, show_class_maps, show_merging, show_threshold
 from ifsl.pictures.panet import show_prototypes, show_shots
 from ifsl.pictures.pfenet import show_bins, show_priors
+from ifsl.pictures.roofline import plot_bounds, plot_roofline
 from ifsl.pictures.squeezing import Stage, show_squeezing, show_views, tile_views
 from ifsl.pictures.supervision import (
     plot_errors,
     plot_label_shares,
     plot_scores_by_threshold,
+    plot_trade,
     show_training,
     show_two_predictions,
 )
@@ -225,7 +228,32 @@ def test_two_answers_are_judged(bench: Benchmark) -> None:
     fig = show_two_predictions({"best": (there, no, yes), "without": (absent, no, yes)})
     said = [ax.get_xlabel() for ax in fig.axes if ax.get_xlabel()]
     share = (square_query(there)[1] > 0).mean()
-    assert said == ["IoU 0 %", f"IoU {100 * share:.0f} %", "right", "false alarm"]
+    levels = ["on 0.00, off 0.00", "on 1.00, off 1.00", "mean 0.00", "mean 1.00"]
+    assert said == [
+        levels[0],
+        "IoU 0 %",
+        levels[1],
+        f"IoU {100 * share:.0f} %",
+        levels[2],
+        "right",
+        levels[3],
+        "false alarm",
+    ]
+    assert_readable(fig)
+
+
+def test_trades_and_rooflines_are_readable() -> None:
+    runs = {"AUC (%)": [50, 55], "ER (%)": [70.0, 71.0]}
+    fig = plot_trade({"all cells": runs, "each cell": {name: [x + 10 for x in xs] for name, xs in runs.items()}})
+    assert fig.axes[0].get_ylabel().startswith("ER (%)")
+    assert_readable(fig)
+    works = [Work("mm", 1e9, 1e7), Work("relu", 0, 3e7), Work("conv", 1e6, 1e6)]
+    parts = {"encode": works, "compare, loss": works, "backward": works}
+    fig = plot_roofline(parts, {name: CARDS[name] for name in ("T4, 32 bits", "A100 80 GB, bf16")})
+    assert [bar.get_width() for bar in fig.axes[1].patches] == pytest.approx([3000 / 41] * 3)
+    assert_readable(fig)
+    fig = plot_bounds({name: dict.fromkeys(parts, 20.0) for name in CARDS}, "milliseconds")
+    assert {text.get_text() for text in fig.axes[0].texts} == {"60"}
     assert_readable(fig)
 
 

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from ..learners import build_model
 from ..learners.asnet import ASNet, AttentiveSqueezeLayer
-
 from ..learners.blocks import Decoder
 from ..learners.registry import BACKBONES
 
@@ -44,9 +43,7 @@ class OneLevelNetwork(Decoder):
 
     def __init__(self, depths: tuple[int, int, int]):
         super().__init__()
-        self.layers = nn.ModuleList(
-            [AttentiveSqueezeLayer(depths[-1], 32, 5, 4), AttentiveSqueezeLayer(32, 128, 3, 2)]
-        )
+        self.layers = nn.ModuleList([AttentiveSqueezeLayer(depths[-1], 32, 5, 4), AttentiveSqueezeLayer(32, 128, 3, 2)])
 
     def forward(self, correlations: list[Tensor], masks: Tensor) -> Tensor:
         x = correlations[-1]

@@ -4,7 +4,6 @@ Roofline model: Williams, Waterman & Patterson, *Roofline: An Insightful Visual 
 Architectures*, CACM 2009.
 """
 
-import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -13,6 +12,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
+
+from .costs import time_call
 
 
 class Work(NamedTuple):
@@ -60,7 +61,8 @@ class Counter(TorchDispatchMode):
         if not func.is_view and returned and not is_only_a_new_tensor(func):
             count = flop_registry.get(func._overloadpacket)
             flops = 0 if count is None else count(*args, **kwargs, out_val=out)
-            self.works.append(Work(str(func._overloadpacket), flops, sum(x.numel() * x.itemsize for x in given + returned)))
+            moved = sum(x.numel() * x.itemsize for x in given + returned)
+            self.works.append(Work(str(func._overloadpacket), flops, moved))
         return out
 
 
@@ -82,12 +84,6 @@ def measure_device(device: torch.device | str = "cpu", side: int = 1536, megabyt
     a, b = torch.randn(2, side, side, device=device)
     x = torch.zeros(megabytes * 2**18, device=device)
     y = torch.empty_like(x)
-    products = min(time_once(lambda: torch.mm(a, b), device) for _ in range(5))
-    copies = min(time_once(lambda: y.copy_(x), device) for _ in range(5))
+    products = min(time_call(lambda: torch.mm(a, b), device) for _ in range(5))
+    copies = min(time_call(lambda: y.copy_(x), device) for _ in range(5))
     return Device(2 * side**3 / products, 2 * x.numel() * x.itemsize / copies)
-
-
-def time_once(run, device: torch.device | str) -> float:
-    from .costs import time_call
-
-    return time_call(run, device)

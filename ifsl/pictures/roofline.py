@@ -10,8 +10,8 @@ from .charts import make_chart, name_bars
 def plot_roofline(parts: dict[str, list[Work]], devices: dict[str, Device]) -> InlineFigure:
     """Operations as points under the roofs of devices: arithmetic intensity against the best possible rate.
 
-    An operation is on the lowest roof of the devices; operations without arithmetic are left out, and one panel below
-    has the share of bytes that they move.
+    An operation is on the lowest roof of the devices; operations without arithmetic are left out; the panel
+    beside has the share of the bytes that they move.
     """
     fig, axes = make_chart(3.6, 1, 2, width_ratios=(3, 1))
     ax, moved = axes[0]
@@ -26,7 +26,8 @@ def plot_roofline(parts: dict[str, list[Work]], devices: dict[str, Device]) -> I
         ax.plot(intensity, rate, marker, color=colour, markersize=4, alpha=0.7, label=part)
     ax.set(xscale="log", yscale="log", xlim=tuple(reach))
     ax.set(xlabel="arithmetic intensity (FLOP per byte)", ylabel="best possible rate (TFLOP/s)")
-    shares = [100 * sum(w.bytes for w in works if not w.flops) / sum(w.bytes for w in works) for works in parts.values()]
+    totals = [(sum(w.bytes for w in works if not w.flops), sum(w.bytes for w in works)) for works in parts.values()]
+    shares = [100 * without / total for without, total in totals]
     moved.barh(range(len(parts)), shares, 0.62, color=LINES[: len(parts)])
     name_bars(moved, list(parts))
     moved.set(xlim=(0, 100), xlabel="bytes moved without\narithmetic (%)", xticks=(0, 50, 100))
