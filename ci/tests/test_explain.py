@@ -3,23 +3,27 @@
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 from test_figures import assert_readable
 
 from ifsl import Benchmark
+from ifsl.course.roofline import CARDS, Work
 from ifsl.data.episodes import Episode
 from ifsl.data.images import to_image
 from ifsl.learners.maps import merge_classes, segment
-from ifsl.pictures.canvas import colour_features, mask_of, square_query
+from ifsl.pictures.canvas import LIGHT, colour_features, mask_of, square_query
 from ifsl.pictures.correlation import select_cell, show_correlation, show_features
-from ifsl.pictures.hybrid_masking import Channel, show_masking
-from ifsl.pictures.maps import plot_thresholds, show_class_maps, show_merging, show_scores, show_threshold
+from ifsl.pictures.hybrid_masking import show_masking
+from ifsl.pictures.maps import plot_thresholds, show_class_maps, show_merging, show_threshold
 from ifsl.pictures.panet import show_prototypes, show_shots
 from ifsl.pictures.pfenet import show_bins, show_priors
-from ifsl.pictures.squeezing import Step, show_grids, show_two_cells
+from ifsl.pictures.roofline import plot_bounds, plot_roofline
+from ifsl.pictures.squeezing import Stage, show_squeezing, show_views, tile_views
 from ifsl.pictures.supervision import (
     plot_errors,
     plot_label_shares,
     plot_scores_by_threshold,
+    plot_trade,
     show_training,
     show_two_predictions,
 )
@@ -59,19 +63,6 @@ def test_threshold_counts_cells_and_judges(bench: Benchmark) -> None:
     assert low.axes[-1].texts[0].get_text() == "0.45\nyes ✓"
 
 
-def test_scores_of_several_queries_share_a_scale(bench: Benchmark) -> None:
-    names = ("colour", "layer2", "layer3", "layer4")
-    cases = {
-        title: (bench.episode(i, 1, 1, 64), {name: torch.full((4, 4), 0.2 * (i + 1)) for name in names})
-        for i, title in enumerate(("same look", "other look", "class absent"))
-    }
-    fig = show_scores(cases, "score")
-    assert_readable(fig)
-    maps = [ax for ax in fig.axes if ax.get_xlabel().startswith("max")]
-    assert len(maps) == 12 and {ax.images[0].get_clim() for ax in maps} == {(0, 1)}
-    assert [ax.get_xlabel() for ax in maps[::4]] == ["max 0.20", "max 0.40", "max 0.60"]
-
-
 def test_threshold_curve_adds_up() -> None:
     largest, present = [0.9, 0.6, 0.4, 0.2], [True, False, True, False]
     fig = plot_thresholds(largest, present, mark="0.5, as published")
@@ -80,8 +71,6 @@ def test_threshold_curve_adds_up() -> None:
     limits = fig.axes[0].lines[0].get_xdata()
     assert right[np.isclose(limits, 0.5)] == 50 and right[np.isclose(limits, 0.3)] == 75
     assert_readable(fig)
-    line = plot_thresholds(largest, present, "chosen on training classes", 0.3).axes[0].lines[-1]
-    assert set(line.get_xdata()) == {0.3}
 
 
 def test_at_asks_the_cell_under_the_point() -> None:
@@ -165,44 +154,42 @@ def test_bins_are_readable(bench: Benchmark) -> None:
     assert_readable(fig)
 
 
-def test_two_cells_have_one_scale_and_their_own_views(bench: Benchmark) -> None:
-    views = torch.zeros(4, 4, 3, 3)
-    views[0, 3], views[2, 1] = 0.5, 0.25  # row, column of A and of B
-    steps = [Step("correlation\n3 x 3", views, torch.eye(3).bool()), Step("after layer 1\n2 x 2", views[..., :2, :2])]
-    ep, points = bench.episode(3, 1, 1, 64), ((0.99, 0.2), (0.3, 0.6))
-    fig = show_two_cells(ep, points, steps, "share of the largest", "every query cell")
-    seen = [ax.images[0].get_array() for ax in fig.axes[1:9:3]]
-    assert (seen[0] == 1).all() and (seen[1] == 0.5).all() and seen[2][0, 3] == 1 and seen[2][2, 1] == 0.5
-    assert [ax.get_ylabel() for ax in fig.axes[1:9:3]] == ["seen from A", "seen from B", "every query cell"]
-    assert fig.axes[1].get_xlabel() == "largest 0.50" and len(fig.axes[1].collections) == 1
+def test_squeezed_levels_are_readable_and_ask_the_cell_under_the_point(bench: Benchmark) -> None:
+    ep, answer = bench.episode(3, 1, 1, 64), torch.linspace(0, 1, 16).expand(16, 16)
+    inside = torch.eye(5).bool()
+    stage = Stage("weights, step 1", torch.rand(5, 5), "5 x 5, 0.25 of 0.50", inside)
+    levels = {name: [stage] * 4 for name in ("layer4", "layer3", "layer2")}
+    fig = show_squeezing(ep, (0.99, 0.2), answer, levels, "weight (1 is the largest)")
+    assert fig.axes[10].get_xlabel() == "1.00 at the cell"
+    assert len(fig.axes[1].collections) == 1 and [ax.get_ylabel() for ax in fig.axes[1:12:5]] == list(levels)
     assert_readable(fig)
-    assert_readable(show_two_cells(ep, points, 2 * steps, "weight"))
 
 
-def test_a_grid_marks_the_points_that_read_the_mask(bench: Benchmark) -> None:
-    ep = bench.episode(3, 1, 1, 65)
-    ep.masks[0, 0] = 0
-    ep.masks[0, 0, 30:35, 30:35] = 1  # the middle alone
-    fig = show_grids(ep, (9, 4, 3), ("layer4", "none", "middle"))
-    assert [ax.get_xlabel() for ax in fig.axes] == [f"{n} points inside" for n in ("1 of 81", "0 of 16", "1 of 9")]
-    assert np.allclose(fig.axes[2].collections[1].get_offsets(), [[32, 32]])
+def test_views_stand_at_their_query_cells(bench: Benchmark) -> None:
+    values = torch.arange(3 * 4 * 2 * 2).reshape(3, 4, 2, 2) / 47
+    drawn = tile_views(values, side=18, gap=2)
+    assert drawn.shape == (3 * 20 - 2, 4 * 20 - 2)
+    assert torch.equal(drawn[20:38:9, 40:58:9], values[1, 2])
+    assert drawn[18:20].isnan().all() and drawn[:, 38:40].isnan().all()
+    fig = show_views(bench.episode(3, 1, 1, 64), {"correlation": values, "mean": values[..., :1, :1]}, "mean")
+    assert fig.axes[1].get_xlabel() == "1 is 1.00" and not fig.axes[3].get_visible()
     assert_readable(fig)
 
 
 @pytest.mark.parametrize("size", [32, 64])
-def test_kinds_of_masking_are_readable_and_the_source_is_right(bench: Benchmark, size: int) -> None:
+def test_kinds_of_masking_are_readable_and_grey_where_they_are_zero(bench: Benchmark, size: int) -> None:
     ep, draw = bench.episode(3, 1, 1, size), torch.Generator().manual_seed(0)
-    rows = {}
-    for name, side in (("layer2, channel 3", 17), ("layer3, channel 4", 17), ("layer4, channel 128", 9)):
-        feature, hidden = torch.randn(2, side, side, generator=draw)
-        feature[: side // 2] = 0
-        rows[name] = Channel(feature, hidden, torch.where(feature > 0, feature, hidden))
+    levels = {}
+    for name, side in (("layer2", 17), ("layer3", 17), ("layer4", 9)):
+        feature, hidden = torch.randn(2, 12, side, side, generator=draw)
+        feature[:, : side // 2] = 0
+        levels[name] = {"feature": feature, "input": hidden, "hybrid": torch.where(feature > 0, feature, hidden)}
     picture, mask = to_image(ep.supports[0, 0]), ep.masks[0, 0].byte().numpy()
-    fig = show_masking(picture, picture, mask, rows)
-    columns = [fig.axes[10 + i].images[0] for i in range(1, 5)]
-    assert (columns[2].get_array()[:4] == 0).all() and 0.2 < columns[2].get_array()[4:].mean() < 0.8
-    assert {columns[i].get_clim() for i in (0, 1, 3)} == {columns[0].get_clim()}
-    assert np.allclose(columns[3].get_array()[:4], columns[1].get_array()[:4])
+    fig = show_masking(picture, picture, mask, levels)
+    seen = {ax.get_title(): ax.images[0].get_array() for ax in fig.axes if ax.images}
+    grey = (seen["layer4: feature masking"] == np.float32(to_rgb(LIGHT))).all(axis=2)
+    assert grey[:4].all() and not grey[4:].any()
+    assert (seen["layer4: share above 0"][:4] == 0).all() and 0.2 < seen["layer4: share above 0"][4:].mean() < 0.8
     assert_readable(fig)
 
 
@@ -241,7 +228,32 @@ def test_two_answers_are_judged(bench: Benchmark) -> None:
     fig = show_two_predictions({"best": (there, no, yes), "without": (absent, no, yes)})
     said = [ax.get_xlabel() for ax in fig.axes if ax.get_xlabel()]
     share = (square_query(there)[1] > 0).mean()
-    assert said == ["IoU 0 %", f"IoU {100 * share:.0f} %", "right", "false alarm"]
+    levels = ["on 0.00, off 0.00", "on 1.00, off 1.00", "mean 0.00", "mean 1.00"]
+    assert said == [
+        levels[0],
+        "IoU 0 %",
+        levels[1],
+        f"IoU {100 * share:.0f} %",
+        levels[2],
+        "right",
+        levels[3],
+        "false alarm",
+    ]
+    assert_readable(fig)
+
+
+def test_trades_and_rooflines_are_readable() -> None:
+    runs = {"AUC (%)": [50, 55], "ER (%)": [70.0, 71.0]}
+    fig = plot_trade({"all cells": runs, "each cell": {name: [x + 10 for x in xs] for name, xs in runs.items()}})
+    assert fig.axes[0].get_ylabel().startswith("ER (%)")
+    assert_readable(fig)
+    works = [Work("mm", 1e9, 1e7), Work("relu", 0, 3e7), Work("conv", 1e6, 1e6)]
+    parts = {"encode": works, "compare, loss": works, "backward": works}
+    fig = plot_roofline(parts, {name: CARDS[name] for name in ("T4, 32 bits", "A100 80 GB, bf16")})
+    assert [bar.get_width() for bar in fig.axes[1].patches] == pytest.approx([3000 / 41] * 3)
+    assert_readable(fig)
+    fig = plot_bounds({name: dict.fromkeys(parts, 20.0) for name in CARDS}, "milliseconds")
+    assert {text.get_text() for text in fig.axes[0].texts} == {"60"}
     assert_readable(fig)
 
 

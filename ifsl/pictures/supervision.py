@@ -1,5 +1,6 @@
-"""Learning from masks and from class tags, side by side (chapters 10 and 15). All images are square, as learners see
-them.
+"""Learning from masks and from class tags, side by side (chapters 10 and 15).
+
+All images are square, as a learner sees them.
 
 Letters: h w map size.
 """

@@ -1,0 +1,62 @@
+"""The exercises of chapter 15, and its norm."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ifsl.course.exercises import judge
+from ifsl.course.flat_map import CellNorm, build_one_level, use_cell_norms
+
+
+def normalise(x: Tensor, dim: int | tuple[int, ...] = 1, correction: int = 0) -> Tensor:
+    variance = x.var(dim=dim, keepdim=True, correction=correction)
+    return (x - x.mean(dim=dim, keepdim=True)) / (variance + 1e-5).sqrt()
+
+
+RIGHT = [("15.1", -0.059), ("15.1", np.float32(-0.0589)), ("15.2", normalise)]
+WRONG = [
+    ("15.1", 0.059, "sign"),
+    ("15.1", 0, "subtracts"),
+    ("15.1", 16.97, "background"),
+    ("15.1", 3, "289"),
+    ("15.1", [1, 2], "number"),
+    ("15.2", lambda x: normalise(x, correction=1), "biased"),
+    ("15.2", lambda x: normalise(x, 2), "channels"),
+    ("15.2", lambda x: normalise(x, (1, 2)), "all cells"),
+    ("15.2", lambda x: x, "mean over dimension 1"),
+    ("15.2", lambda x: x[0], "shape"),
+    ("15.2", lambda: 0, "could not be checked"),
+    ("15.2", 0, "function"),
+]
+
+
+@pytest.mark.parametrize(("name", "answer"), RIGHT)
+def test_right(name: str, answer: object) -> None:
+    assert judge(name, answer).right
+
+
+@pytest.mark.parametrize(("name", "answer", "why"), WRONG)
+def test_wrong(name: str, answer: object, why: str) -> None:
+    verdict = judge(name, answer)
+    assert not verdict.right and why in verdict.why
+
+
+def test_a_norm_of_each_cell_keeps_cells_apart() -> None:
+    x = torch.randn(2, 8, 5, 3, 3)
+    changed = x.clone()
+    changed[:, :, 0] += 7 * torch.randn(2, 8, 3, 3)
+    for norm, apart in ((CellNorm(4, 8), True), (nn.GroupNorm(4, 8), False)):
+        one, other = norm(x), norm(changed)
+        assert one.shape == x.shape and torch.allclose(one[:, :, 1:], other[:, :, 1:], atol=1e-5) is apart
+    assert torch.allclose(CellNorm(4, 8)(x)[:, :, 2], nn.GroupNorm(4, 8)(x[:, :, 2]), atol=1e-5)
+
+
+def test_every_group_norm_is_replaced() -> None:
+    model = build_one_level("each cell", pretrained=False)
+    norms = [module for module in model.learner.modules() if isinstance(module, nn.GroupNorm)]
+    assert norms and len(norms) == sum(isinstance(module, CellNorm) for module in model.learner.modules())
+    plain = build_one_level("all cells", pretrained=False).learner
+    assert not any(isinstance(module, CellNorm) for module in use_cell_norms(nn.Sequential(nn.ReLU())).modules())
+    x, masks = torch.rand(1, 5, 9, 9, 9, 9), torch.ones(1, 272, 272)
+    assert plain([x], masks).shape == model.learner([x], masks).shape == (1, 2, 18, 18)
