@@ -119,7 +119,7 @@ def test_no_button_without_an_address(site: Path) -> None:
     assert "mybinder.org" not in text and "colab.research" not in text
 
 
-# In a browser, from files, with the network off ------------------------------------------------------------------------
+# In a browser, from files, with the network off -----------------------------------------------------------------------
 
 
 @pytest.fixture
