@@ -154,7 +154,7 @@ def write_api(layout: Layout) -> None:
         text = f"{title}\n{'=' * len(title)}\n\n.. automodule:: {name}\n"
         if name == "ifsl":
             homes = {public: f"ifsl.{home}" for public, home in table("_HOME", modules()[name]).items()}
-            text += "\n" + "\n".join(f"- :py:obj:`ifsl.{one} <{find(one, home)}>`" for one, home in homes.items()) + "\n"
+            text += "".join(f"\n- :py:obj:`ifsl.{one} <{find(one, home)}>`" for one, home in homes.items()) + "\n"
         layout.put(f"api/{name}.rst", text)
     rows = "\n".join(f"| {{py:mod}}`{name} <{name}>` | {' '.join(about[name].split())} |" for name in modules())
     pages = "\n".join(modules())

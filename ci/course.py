@@ -5,9 +5,8 @@
     python ci/course.py --keep     and write the outputs of this clean run back into notebooks/
     python ci/course.py --no-site  and build no site
 
-Exit status: 0 all ran; 1 a chapter failed, its outputs may not be kept, or the site failed; 2 there is no such
-chapter.
-such chapter.
+Exit status: 0 all ran; 1 a chapter failed, its outputs may not be kept, or there is no site; 2 the command line names
+no such chapter.
 """
 
 import argparse
