@@ -265,22 +265,6 @@ def epochs(names: dict) -> float:
     return 1.6
 
 
-def only(ids: np.ndarray, c: int) -> np.ndarray:
-    return 255 * (ids == c).astype(np.uint8)
-
-
-def as_it_is(ids: np.ndarray, c: int) -> np.ndarray:
-    return ids
-
-
-def without_void(ids: np.ndarray, c: int) -> np.ndarray:
-    return np.where(ids == 255, 0, ids).astype(np.uint8)
-
-
-def of_bools(ids: np.ndarray, c: int) -> np.ndarray:
-    return ids == c
-
-
 ANSWERS: dict[str, Answers] = {
     "00": {
         1: (lambda names: 32, [lambda names: 31, lambda names: 5, lambda names: 10]),
@@ -380,11 +364,6 @@ ANSWERS: dict[str, Answers] = {
         1: (epochs, [lambda names: 0.4, lambda names: 6.4, lambda names: 3]),
         2: (lambda names: (200, 300), [lambda names: (200, 400), lambda names: (300, 200), lambda names: (400, 400)]),
         3: (lambda names: 179, [lambda names: 0, lambda names: 250]),
-    },
-    "14": {
-        1: (lambda names: only, [lambda names: as_it_is, lambda names: without_void, lambda names: of_bools]),
-        2: (lambda names: (3, 4, 13), [lambda names: (3, 4, 25), lambda names: (3, 5, 16), lambda names: (2, 4, 9)]),
-        3: (lambda names: (2, 3), [lambda names: (3, 3), lambda names: (2, 2), lambda names: (4, 5)]),
     },
 }
 """{chapter: {exercise: (right answer, wrong answers)}}, each from the names that the chapter's set-up defines."""
