@@ -3,6 +3,7 @@
     python ci/checkpoints.py            all of them, one after another
     python ci/checkpoints.py asnet      just this one
     python ci/checkpoints.py baselines  just the results of the baselines
+    python ci/checkpoints.py matcher    just the results of the matcher without training, and what it was chosen from
     python ci/checkpoints.py --table    the table of what is kept, as the README has it
 
 An interrupted run goes on where it was. data/checkpoints/tiny keeps of each run the learner (<name>.safetensors), its
@@ -15,6 +16,7 @@ Therefore such a run begins on the easy version, where a class has one look.
 """
 
 import argparse
+import json
 import shutil
 import sys
 from functools import partial
@@ -29,6 +31,8 @@ BASELINES = (
     *("nothing-there", "always-there", "colour-histogram"),
     *("untrained-layer2", "untrained-layer3", "untrained-layer4"),
 )
+MATCHERS = {"training-free": True, "training-free-no-null": False}
+"""The matcher without training, and whether it has a null match."""
 TINY = {
     "backbone": "efficientnet_lite0",
     "bsz": 8,
@@ -107,6 +111,34 @@ def make_baselines() -> None:
             test(baseline, settings, name)
 
 
+def make_matcher() -> None:
+    """Choose the matcher without training on training classes, keep all choices tried, and test it; skip what is done.
+
+    Kept as training-free-choices.json: a row for each choice (see `Match`), the best one first.
+    """
+    import torch
+
+    from ifsl.data.benchmarks import Benchmark
+    from ifsl.run.training_free import Match, TrainingFree, choose_match
+    from ifsl.tiny import ensure_tiny
+
+    settings = Settings(**TINY)
+    ensure_tiny(settings.datapath)
+    kept = KEPT / "training-free-choices.json"
+    if not kept.is_file():
+        trn = Benchmark(settings.benchmark, settings.datapath, settings.fold, "trn")
+        tried = choose_match(TrainingFree(settings.backbone), trn, workers=settings.workers)
+        rows = [one._replace(null=None if one.null == float("-inf") else one.null)._asdict() for one in tried]
+        kept.write_text(json.dumps(rows, indent=0) + "\n", encoding="utf-8")
+    rows = json.loads(kept.read_text(encoding="utf-8"))
+    for name, with_null in MATCHERS.items():
+        one = Match(**next(row for row in rows if (row["null"] is not None) == with_null))
+        null = float("-inf") if one.null is None else one.null
+        matcher = TrainingFree(settings.backbone, True, one.levels, one.temperature, null)
+        matcher.thresholds.copy_(torch.tensor([one.presence, one.mask]))
+        test(matcher.eval(), settings, name)
+
+
 def untrained(settings: Settings):
     """The learner that the run began with."""
     import torch
@@ -135,7 +167,7 @@ def table() -> str:
         "| | ER, untrained | ER | mIoU, untrained | mIoU | file |",
         "|---|---|---|---|---|---|",
     ]
-    for name in (*BASELINES, *RUNS):
+    for name in (*BASELINES, *MATCHERS, *RUNS):
         if not (KEPT / f"{name}.json").is_file():
             continue
         er, miou = describe(name)
@@ -158,10 +190,11 @@ def describe(name: str) -> tuple[str, str]:
 def main() -> int:
     """Run the command line; returns the exit status."""
     parser = argparse.ArgumentParser(description="Make the kept checkpoints of the tiny benchmark.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join((*RUNS, 'baselines'))}")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join((*RUNS, 'baselines', 'matcher'))}")
     parser.add_argument("--table", action="store_true", help="print the table of what is kept, make nothing")
     asked = parser.parse_args()
     makers = {name: partial(make, name) for name in RUNS} | {"baselines": make_baselines}
+    makers["matcher"] = make_matcher
     if strays := set(asked.names) - set(makers):
         parser.error(f"there is no kept run {min(strays)}; choose of {', '.join(makers)}")
     try:

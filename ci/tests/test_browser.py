@@ -34,7 +34,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, tiny_root: Path) -> Iterator[s
     home = tmp_path_factory.mktemp("lab")
     shutil.copytree(REPOSITORY / "notebooks", home / "notebooks", ignore=shutil.ignore_patterns(".*"))
     long = home / "notebooks" / "14_your_own_images.ipynb"
-    long.write_text(long.read_text(encoding="utf-8").replace("most_shots = 5", "most_shots = 2"), encoding="utf-8")
+    long.write_text(long.read_text(encoding="utf-8").replace("most_shots = 3", "most_shots = 2"), encoding="utf-8")
     (home / "data").symlink_to(REPOSITORY / "data")
     for name, values in SETTINGS.items():
         path = home / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from matplotlib.colors import to_rgb
 from test_figures import assert_readable
 
 from ifsl import Benchmark
@@ -11,14 +10,14 @@ from ifsl.course.roofline import CARDS, Work
 from ifsl.data.episodes import Episode
 from ifsl.data.images import to_image
 from ifsl.learners.maps import merge_classes, segment
-from ifsl.pictures.canvas import LIGHT, colour_features, mask_of, square_query
+from ifsl.pictures.canvas import colour_features, mask_of, square_query
 from ifsl.pictures.correlation import select_cell, show_correlation, show_features
-from ifsl.pictures.hybrid_masking import show_masking
-from ifsl.pictures.maps import plot_thresholds, show_class_maps, show_merging, show_threshold
+from ifsl.pictures.hybrid_masking import Channel, show_masking
+from ifsl.pictures.maps import plot_thresholds, show_class_maps, show_merging, show_scores, show_threshold
 from ifsl.pictures.panet import show_prototypes, show_shots
 from ifsl.pictures.pfenet import show_bins, show_priors
 from ifsl.pictures.roofline import plot_bounds, plot_roofline
-from ifsl.pictures.squeezing import Stage, show_squeezing, show_views, tile_views
+from ifsl.pictures.squeezing import Step, show_grids, show_two_cells
 from ifsl.pictures.supervision import (
     plot_errors,
     plot_label_shares,
@@ -63,6 +62,19 @@ def test_threshold_counts_cells_and_judges(bench: Benchmark) -> None:
     assert low.axes[-1].texts[0].get_text() == "0.45\nyes ✓"
 
 
+def test_scores_of_several_queries_share_a_scale(bench: Benchmark) -> None:
+    names = ("colour", "layer2", "layer3", "layer4")
+    cases = {
+        title: (bench.episode(i, 1, 1, 64), {name: torch.full((4, 4), 0.2 * (i + 1)) for name in names})
+        for i, title in enumerate(("same look", "other look", "class absent"))
+    }
+    fig = show_scores(cases, "score")
+    assert_readable(fig)
+    maps = [ax for ax in fig.axes if ax.get_xlabel().startswith("max")]
+    assert len(maps) == 12 and {ax.images[0].get_clim() for ax in maps} == {(0, 1)}
+    assert [ax.get_xlabel() for ax in maps[::4]] == ["max 0.20", "max 0.40", "max 0.60"]
+
+
 def test_threshold_curve_adds_up() -> None:
     largest, present = [0.9, 0.6, 0.4, 0.2], [True, False, True, False]
     fig = plot_thresholds(largest, present, mark="0.5, as published")
@@ -71,6 +83,8 @@ def test_threshold_curve_adds_up() -> None:
     limits = fig.axes[0].lines[0].get_xdata()
     assert right[np.isclose(limits, 0.5)] == 50 and right[np.isclose(limits, 0.3)] == 75
     assert_readable(fig)
+    line = plot_thresholds(largest, present, "chosen on training classes", 0.3).axes[0].lines[-1]
+    assert set(line.get_xdata()) == {0.3}
 
 
 def test_at_asks_the_cell_under_the_point() -> None:
@@ -154,42 +168,44 @@ def test_bins_are_readable(bench: Benchmark) -> None:
     assert_readable(fig)
 
 
-def test_squeezed_levels_are_readable_and_ask_the_cell_under_the_point(bench: Benchmark) -> None:
-    ep, answer = bench.episode(3, 1, 1, 64), torch.linspace(0, 1, 16).expand(16, 16)
-    inside = torch.eye(5).bool()
-    stage = Stage("weights, step 1", torch.rand(5, 5), "5 x 5, 0.25 of 0.50", inside)
-    levels = {name: [stage] * 4 for name in ("layer4", "layer3", "layer2")}
-    fig = show_squeezing(ep, (0.99, 0.2), answer, levels, "weight (1 is the largest)")
-    assert fig.axes[10].get_xlabel() == "1.00 at the cell"
-    assert len(fig.axes[1].collections) == 1 and [ax.get_ylabel() for ax in fig.axes[1:12:5]] == list(levels)
+def test_two_cells_have_one_scale_and_their_own_views(bench: Benchmark) -> None:
+    views = torch.zeros(4, 4, 3, 3)
+    views[0, 3], views[2, 1] = 0.5, 0.25  # row, column of A and of B
+    steps = [Step("correlation\n3 x 3", views, torch.eye(3).bool()), Step("after layer 1\n2 x 2", views[..., :2, :2])]
+    ep, points = bench.episode(3, 1, 1, 64), ((0.99, 0.2), (0.3, 0.6))
+    fig = show_two_cells(ep, points, steps, "share of the largest", "every query cell")
+    seen = [ax.images[0].get_array() for ax in fig.axes[1:9:3]]
+    assert (seen[0] == 1).all() and (seen[1] == 0.5).all() and seen[2][0, 3] == 1 and seen[2][2, 1] == 0.5
+    assert [ax.get_ylabel() for ax in fig.axes[1:9:3]] == ["seen from A", "seen from B", "every query cell"]
+    assert fig.axes[1].get_xlabel() == "largest 0.50" and len(fig.axes[1].collections) == 1
     assert_readable(fig)
+    assert_readable(show_two_cells(ep, points, 2 * steps, "weight"))
 
 
-def test_views_stand_at_their_query_cells(bench: Benchmark) -> None:
-    values = torch.arange(3 * 4 * 2 * 2).reshape(3, 4, 2, 2) / 47
-    drawn = tile_views(values, side=18, gap=2)
-    assert drawn.shape == (3 * 20 - 2, 4 * 20 - 2)
-    assert torch.equal(drawn[20:38:9, 40:58:9], values[1, 2])
-    assert drawn[18:20].isnan().all() and drawn[:, 38:40].isnan().all()
-    fig = show_views(bench.episode(3, 1, 1, 64), {"correlation": values, "mean": values[..., :1, :1]}, "mean")
-    assert fig.axes[1].get_xlabel() == "1 is 1.00" and not fig.axes[3].get_visible()
+def test_a_grid_marks_the_points_that_read_the_mask(bench: Benchmark) -> None:
+    ep = bench.episode(3, 1, 1, 65)
+    ep.masks[0, 0] = 0
+    ep.masks[0, 0, 30:35, 30:35] = 1  # the middle alone
+    fig = show_grids(ep, (9, 4, 3), ("layer4", "none", "middle"))
+    assert [ax.get_xlabel() for ax in fig.axes] == [f"{n} points inside" for n in ("1 of 81", "0 of 16", "1 of 9")]
+    assert np.allclose(fig.axes[2].collections[1].get_offsets(), [[32, 32]])
     assert_readable(fig)
 
 
 @pytest.mark.parametrize("size", [32, 64])
-def test_kinds_of_masking_are_readable_and_grey_where_they_are_zero(bench: Benchmark, size: int) -> None:
+def test_kinds_of_masking_are_readable_and_the_source_is_right(bench: Benchmark, size: int) -> None:
     ep, draw = bench.episode(3, 1, 1, size), torch.Generator().manual_seed(0)
-    levels = {}
-    for name, side in (("layer2", 17), ("layer3", 17), ("layer4", 9)):
-        feature, hidden = torch.randn(2, 12, side, side, generator=draw)
-        feature[:, : side // 2] = 0
-        levels[name] = {"feature": feature, "input": hidden, "hybrid": torch.where(feature > 0, feature, hidden)}
+    rows = {}
+    for name, side in (("layer2, channel 3", 17), ("layer3, channel 4", 17), ("layer4, channel 128", 9)):
+        feature, hidden = torch.randn(2, side, side, generator=draw)
+        feature[: side // 2] = 0
+        rows[name] = Channel(feature, hidden, torch.where(feature > 0, feature, hidden))
     picture, mask = to_image(ep.supports[0, 0]), ep.masks[0, 0].byte().numpy()
-    fig = show_masking(picture, picture, mask, levels)
-    seen = {ax.get_title(): ax.images[0].get_array() for ax in fig.axes if ax.images}
-    grey = (seen["layer4: feature masking"] == np.float32(to_rgb(LIGHT))).all(axis=2)
-    assert grey[:4].all() and not grey[4:].any()
-    assert (seen["layer4: share above 0"][:4] == 0).all() and 0.2 < seen["layer4: share above 0"][4:].mean() < 0.8
+    fig = show_masking(picture, picture, mask, rows)
+    columns = [fig.axes[10 + i].images[0] for i in range(1, 5)]
+    assert (columns[2].get_array()[:4] == 0).all() and 0.2 < columns[2].get_array()[4:].mean() < 0.8
+    assert {columns[i].get_clim() for i in (0, 1, 3)} == {columns[0].get_clim()}
+    assert np.allclose(columns[3].get_array()[:4], columns[1].get_array()[:4])
     assert_readable(fig)
 
 
