@@ -96,9 +96,7 @@ def show_scores(cases: dict[str, tuple[Episode, dict[str, Tensor]]], label: str)
     return fig
 
 
-def plot_thresholds(
-    largest: Sequence[float], present: Sequence[bool], mark: str = "", at: float = 0.5
-) -> InlineFigure:
+def plot_thresholds(largest: Sequence[float], present: Sequence[bool], mark: str = "", at: float = 0.5) -> InlineFigure:
     """1-way episodes judged with every threshold: the share right, and the two kinds of errors.
 
     largest: each episode's largest value of a map, 0…1; present: whether the query shows the class; mark: what to write
