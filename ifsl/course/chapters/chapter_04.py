@@ -63,8 +63,8 @@ def check_merging(answer: object) -> Verdict:
         "Sum I and U of each class over its episodes before you divide.",
         "Class B has no pixel in common with the truth, and 50 pixels in the union.",
     ],
-    solution="Class A: $(10 + 270) / (100 + 300) = 70\\,\\%$. Class B: the 50 predicted pixels are all in the union "
-    "and none is in the intersection, so its IoU is 0 %. The mean is 35 %.",
+    solution="Class A: $(10 + 270) / (100 + 300) = 70\\,\\%$. Class B: the 50 predicted pixels are all in the union, "
+    "none in the intersection, so its IoU is 0 %. The mean is 35 %.",
 )
 def check_miou(answer: object) -> Verdict:
     given = to_number(answer)
@@ -79,6 +79,6 @@ def check_miou(answer: object) -> Verdict:
     if abs(given - 35) < 0.01:
         return right("(280 / 400 + 0 / 50) / 2.")
     for value, why in slips.items():
-        if abs(given - value) < 0.02 * max(1, value / 10):
+        if abs(given - value) < 0.002 * value:
             return wrong(why)
     return wrong("Sum I and U for each class first, divide, then take the mean over the two classes.")
