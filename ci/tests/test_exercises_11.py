@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from ifsl.course import roofline
 from ifsl.course.exercises import judge
+from ifsl.run import roofline
 
 RIGHT = [("11.1", 0.5), ("11.1", np.float64(0.5)), ("11.2", torch.tensor(4)), ("11.2", 4.0), ("11.3", np.int64(3))]
 WRONG = [

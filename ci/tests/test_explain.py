@@ -6,7 +6,6 @@ import torch
 from test_figures import assert_readable
 
 from ifsl import Benchmark
-from ifsl.course.roofline import CARDS, Work
 from ifsl.data.episodes import Episode
 from ifsl.data.images import to_image
 from ifsl.learners.maps import merge_classes, segment
@@ -27,6 +26,7 @@ from ifsl.pictures.supervision import (
     show_two_predictions,
 )
 from ifsl.pictures.tasks import show_three_tasks
+from ifsl.run.roofline import CARDS, Work
 
 
 @pytest.fixture(scope="module")

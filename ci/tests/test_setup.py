@@ -10,7 +10,8 @@ import torch
 from conftest import REPOSITORY
 
 from ifsl import InputError, course
-from ifsl.course import costs, places
+from ifsl.course import places
+from ifsl.run import devices
 from ifsl.run.evaluation import Result
 
 CHAPTERS = sorted((REPOSITORY / "notebooks").glob("[0-9][0-9]_*.ipynb"))
@@ -105,7 +106,7 @@ def test_costs_count_what_is_trained_and_take_turns(one_thread) -> None:
 
 def test_run_and_floor_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     calls, clock = [], iter(range(100))
-    monkeypatch.setattr(costs.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(devices.time, "perf_counter", lambda: next(clock))
     seconds, floor = course.time_in_turn(lambda: calls.append("run"), lambda: calls.append("floor"), repeats=3)
     assert calls == ["run", "floor"] * (course.WARM_UP + 3)
     assert (seconds, floor) == (1, 1)

@@ -4,7 +4,6 @@ Letters: B episodes, N ways, K shots, S image side.
 """
 
 import statistics
-import time
 from collections.abc import Callable, Sequence
 
 import torch
@@ -99,17 +98,3 @@ def time_in_turn(
     """
     pairs = [(time_call(run, device), time_call(floor, device)) for _ in range(WARM_UP + repeats)][WARM_UP:]
     return statistics.median(a for a, _ in pairs), statistics.median(a / b for a, b in pairs)
-
-
-def time_call(run: Callable[[], object], device: torch.device | str = "cpu") -> float:
-    """Seconds of a call, up to the end of everything that it started on a GPU."""
-    wait_for(device)
-    started = time.perf_counter()
-    run()
-    wait_for(device)
-    return time.perf_counter() - started
-
-
-def wait_for(device: torch.device | str) -> None:
-    if torch.device(device).type == "cuda":
-        torch.cuda.synchronize(device)

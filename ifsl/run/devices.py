@@ -1,7 +1,8 @@
 """Where a run is computed: devices, the number of processes, the precision (chapters 11 and 13)."""
 
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import NamedTuple
 
@@ -112,3 +113,17 @@ def check_precision(precision: str, gpu: bool) -> None:
     """Raise `InputError` for a precision that only a GPU can compute with."""
     if precision == "16" and not gpu:
         raise InputError("precision 16 needs a GPU; choose bf16 or 32.")
+
+
+def time_call(run: Callable[[], object], device: torch.device | str = "cpu") -> float:
+    """Seconds of a call, up to the end of everything that it started on a GPU."""
+    wait_for(device)
+    started = time.perf_counter()
+    run()
+    wait_for(device)
+    return time.perf_counter() - started
+
+
+def wait_for(device: torch.device | str) -> None:
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
