@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..learners import Learner, build_model
 from ..learners.backbones import LitePyramid, build_backbone
+from ..run.devices import time_call
 
 TITLES = {"panet": "PANet", "pfenet": "PFENet", "hsnet": "HSNet", "asnet": "ASNet", "asnethm": "HM"}
 """The learners' names as the papers write them, by method."""
