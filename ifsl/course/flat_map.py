@@ -1,19 +1,9 @@
-"""Weak ASNets on one level of the pyramid, with a norm over all query cells or one for each cell (chapter 15).
+"""A norm of each query cell by itself, in the place of one over all of them (chapter 15).
 
-Letters: B episodes, G supports of one shot, C channels, L bottlenecks, Q query cells, Hq Wq query grid, Hs Ws support
-grid, S image side.
+Letters: G supports of one shot, C channels, Q query cells.
 """
 
-from pathlib import Path
-
-import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
-
-from ..learners import build_model
-from ..learners.asnet import ASNet, AttentiveSqueezeLayer
-from ..learners.blocks import Decoder
-from ..learners.registry import BACKBONES
 
 
 class CellNorm(nn.Module):
@@ -36,41 +26,3 @@ def use_cell_norms(module: nn.Module) -> nn.Module:
         else:
             use_cell_norms(child)
     return module
-
-
-class OneLevelNetwork(Decoder):
-    """The part of ASNet's network that squeezes layer4: (G, L, Hq, Wq, Hs, Ws) to logits (G, 2, 2·Hq, 2·Wq)."""
-
-    def __init__(self, depths: tuple[int, int, int]):
-        super().__init__()
-        self.layers = nn.ModuleList([AttentiveSqueezeLayer(depths[-1], 32, 5, 4), AttentiveSqueezeLayer(32, 128, 3, 2)])
-
-    def forward(self, correlations: list[Tensor], masks: Tensor) -> Tensor:
-        x = correlations[-1]
-        grid = x.shape[2:4]
-        x = x.flatten(2, 3)
-        for layer in self.layers:
-            x = layer(x, masks)
-        return self.decode(x.mean(dim=(-2, -1)).unflatten(2, grid))
-
-
-def build_one_level(norm: str, backbone: str = "efficientnet_lite0", pretrained: bool = True) -> ASNet:
-    """An ASNet of layer4 alone. norm: "all cells", as published, or "each cell"."""
-    model = build_model("asnet", backbone, pretrained=pretrained)
-    model.learner = OneLevelNetwork(BACKBONES[backbone].depths)
-    if norm == "each cell":
-        use_cell_norms(model.learner)
-    return model
-
-
-def load_one_level(path: str | Path, norm: str) -> ASNet:
-    """A learner that `ci/flat_map.py` has kept, in evaluation mode."""
-    model = build_one_level(norm)
-    model.learner.load_state_dict(load_file(path))
-    return model.eval()
-
-
-def map_of(model: ASNet, episode) -> Tensor:
-    """Foreground probabilities (h, w) of the first way from class tags alone."""
-    with torch.inference_mode():
-        return model(episode.query[None], episode.supports[None])[0, 0, 1].exp()

@@ -28,6 +28,12 @@ def name_bars(ax: Axes, names: list[str], rows: int | None = None) -> None:
     ax.tick_params(axis="y", length=0)
 
 
+def trim_ticks(ax: Axes) -> None:
+    """Fix the ticks of both axes to those inside the limits."""
+    for axis, (low, high) in ((ax.xaxis, sorted(ax.get_xlim())), (ax.yaxis, sorted(ax.get_ylim()))):
+        axis.set_ticks([tick for tick in axis.get_ticklocs() if low <= tick <= high])
+
+
 def legend_of_lines(names: list[str], size: float) -> list[Line2D]:
     """A handle for each line, in its colour and with its marker."""
     return [

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from ..run.roofline import Device, Work
-from .canvas import INK, LIGHT, LINES, QUIET, InlineFigure
-from .charts import make_chart, name_bars
+from ..course.roofline import Device, Work
+from .canvas import INK, LIGHT, LINES, InlineFigure
+from .charts import make_chart, name_bars, trim_ticks
 
 
 def plot_roofline(parts: dict[str, list[Work]], devices: dict[str, Device]) -> InlineFigure:
@@ -26,6 +26,7 @@ def plot_roofline(parts: dict[str, list[Work]], devices: dict[str, Device]) -> I
         ax.plot(intensity, rate, marker, color=colour, markersize=4, alpha=0.7, label=part)
     ax.set(xscale="log", yscale="log", xlim=tuple(reach))
     ax.set(xlabel="arithmetic intensity (FLOP per byte)", ylabel="best possible rate (TFLOP/s)")
+    trim_ticks(ax)
     totals = [(sum(w.bytes for w in works if not w.flops), sum(w.bytes for w in works)) for works in parts.values()]
     shares = [100 * without / total for without, total in totals]
     moved.barh(range(len(parts)), shares, 0.62, color=LINES[: len(parts)])
@@ -49,6 +50,6 @@ def plot_bounds(bounds: dict[str, dict[str, float]], label: str) -> InlineFigure
     ax.grid(axis="x", color=LIGHT)
     ax.set_axisbelow(True)
     ax.set(xlim=(0, 1.08 * starts.max()), xlabel=label)
-    ax.tick_params(colors=QUIET, axis="x")
+    trim_ticks(ax)
     fig.legend(loc="outside upper center", ncols=len(bounds), frameon=False)
     return fig

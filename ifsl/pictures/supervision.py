@@ -14,7 +14,7 @@ from torch import Tensor
 from ..data.episodes import Episode
 from . import canvas
 from .canvas import INK, LINES, QUIET, InlineFigure
-from .charts import make_chart, name_bars
+from .charts import make_chart, name_bars, trim_ticks
 
 STRONG, WEAK = LINES[:2]
 """Colours of the two kinds of supervision."""
@@ -151,5 +151,6 @@ def plot_trade(versions: dict[str, dict[str, Sequence[float]]]) -> InlineFigure:
         ax.set(xlabel=f"{across}: does the map show where?", ylabel=f"{up}: whether?")
     ax.axvline(50, color=QUIET, linewidth=1, linestyle="--", label="chance")
     ax.margins(0.08)
+    trim_ticks(ax)
     fig.legend(loc="outside upper center", ncols=len(versions) + 1, frameon=False)
     return fig
