@@ -24,13 +24,13 @@ def test_wrong_vectors(answer: object) -> None:
 
 def test_none_of_them(tiny_root: Path) -> None:
     bench = Benchmark("pascal", tiny_root, 0)
-    empty = [not bench.episode(i, 3, 1, 32).presence.any().item() for i in range(200)]
+    empty = [not bench.episode(i, 3, 1, 32).presence.any().item() for i in range(150)]
     true = 100 * sum(empty) / len(empty)
     assert 0 < true < 100
     for answer in (true, np.float64(true), torch.tensor(true)):
-        assert judge("01.2", answer, bench=bench, episodes=200).right
+        assert judge("01.2", answer, bench=bench, episodes=150).right
     for answer, why in ((100 - true, "wrong"), (true / 100, "in %"), (true + 3, "too high"), (0, "too low")):
-        verdict = judge("01.2", answer, bench=bench, episodes=200)
+        verdict = judge("01.2", answer, bench=bench, episodes=150)
         assert not verdict.right and why in verdict.why
 
 
