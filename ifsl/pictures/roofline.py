@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..course.roofline import Device, Work
+from ..run.roofline import Device, Work
 from .canvas import INK, LIGHT, LINES, InlineFigure
 from .charts import make_chart, name_bars, trim_ticks
 
