@@ -57,7 +57,7 @@ def test_an_exercise_has_hints_and_a_solution(name: str, capsys: pytest.CaptureF
 
 
 def test_names_and_hints_that_do_not_exist() -> None:
-    with pytest.raises(InputError, match=r'no exercise '02\.99'; chapter 02 has 02\.1, 02\.2'):
+    with pytest.raises(InputError, match=r"no exercise '02\.99'; chapter 02 has 02\.1, 02\.2"):
         check("02.99", 1)
     with pytest.raises(InputError, match="names are like"):
         hint("two")
