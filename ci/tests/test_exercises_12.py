@@ -57,7 +57,9 @@ def test_the_published_table_agrees_with_the_package() -> None:
     names = {"panet": "PANet", "pfenet": "PFENet", "hsnet": "HSNet", "asnet": "ASNet", "asnethm": "HM", "emat": "EMAT"}
     for (method, backbone), scores in FS_CS.items():
         name = names.get(method) or ("CST" if backbone == "dino_vits8" else "CST\\*")
-        (line,) = re.findall(rf"^\| {re.escape(name)} \|.*ViT.*$|^\| {re.escape(name)} \|.*ResNet.*$", text, re.MULTILINE)
+        (line,) = re.findall(
+            rf"^\| {re.escape(name)} \|.*ViT.*$|^\| {re.escape(name)} \|.*ResNet.*$", text, re.MULTILINE
+        )
         cells = [re.sub(r"[^\d.]", "", cell) for cell in line.split("|")[3:-1]]
         expected = [f"{value:g}" for pair in scores for value in (pair or (None, None)) if value is not None]
         assert [f"{float(cell):g}" for cell in cells if cell] == expected, name

@@ -27,8 +27,8 @@ def check_epochs(answer: object, steps: int, bsz: int, epoch: int) -> Verdict:
         "mIoU decides in strong training, ER in weak training.",
         "best_model.ckpt is written only if the deciding metric is higher than ever before.",
     ],
-    solution="`(200, 300)`. Strong: the highest mIoU is 33.1 at step 200, although ER rises afterwards. Weak: ER is 74.0 "
-    "at step 300; at step 400 it is equal, not higher, so nothing is written.",
+    solution="`(200, 300)`. Strong: the highest mIoU is 33.1 at step 200, although ER rises afterwards. Weak: ER is "
+    "74.0 at step 300; at step 400 it is equal, not higher, so nothing is written.",
 )
 def check_best_steps(answer: object) -> Verdict:
     given = to_numbers(answer, 2)

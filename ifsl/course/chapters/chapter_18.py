@@ -26,8 +26,8 @@ def check_logits(answer: object) -> Verdict:
         "Each of the 4 outputs multiplies 9 pairs of kernel weight and input.",
         "In each output position, only 4 of the 9 weights lie on the 2 x 2 grid; the others lie on the padding.",
     ],
-    solution="There are 4 · 9 = 36 products. In each of the 4 positions, the 3 x 3 kernel covers the whole 2 x 2 grid and "
-    "5 cells of padding. So 20 of 36 products, 56 %, multiply by zero.",
+    solution="There are 4 · 9 = 36 products. In each of the 4 positions, the 3 x 3 kernel covers the whole 2 x 2 grid "
+    "and 5 cells of padding. So 20 of 36 products, 56 %, multiply by zero.",
 )
 def check_padding(answer: object) -> Verdict:
     given = to_number(answer)
