@@ -86,7 +86,9 @@ def plain_backbone(model: Learner) -> nn.Module:
 
 def bare_backbone(name: str) -> nn.Module:
     """A backbone of that name as its authors wrote it, with random weights."""
-    backbone = build_backbone(name)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        backbone = build_backbone(name)
     return backbone.net if isinstance(backbone, LitePyramid) else backbone
 
 

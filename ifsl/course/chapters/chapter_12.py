@@ -28,7 +28,8 @@ def check_episodes_needed(answer: object) -> Verdict:
     "12.2",
     hints=["All five predictions have to be right at once. If they are independent, multiply."],
     solution="$100 \\cdot 0.9^5 \\approx 59$. In practice presences are not independent. A query that is hard for one "
-    "way is often hard for the others too, so wrong predictions gather in fewer episodes, and ER is higher than $q^N$.",
+    "way is often hard for the others too, so wrong predictions gather in fewer episodes, "
+    "and ER is higher than $\\rho^N$.",
 )
 def check_five_ways(answer: object) -> Verdict:
     given = to_number(answer)
