@@ -112,5 +112,13 @@ def escape(text: str) -> str:
     return "".join(parts)
 
 
+def drop_sourceless(app, env) -> None:
+    """Modules without a page of source, such as builtins, would be dead links in the list of all modules."""
+    found = getattr(env, "_viewcode_modules", {})
+    for name in [name for name, entry in found.items() if not entry]:
+        del found[name]
+
+
 def setup(app) -> None:
+    app.connect("env-check-consistency", drop_sourceless)
     app.connect("autodoc-process-docstring", to_rst)
