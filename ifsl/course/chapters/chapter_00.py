@@ -28,7 +28,7 @@ def check_answers(answer: object) -> Verdict:
     "00.2",
     hints=["In a 1-way episode, one of the two replies is right. In which episodes is it “it is there”?"],
     solution="The query of a 1-way episode shows the class or does not, so exactly one of the two replies is right, "
-    "and their ER sum to 100 %:\n\n```python\nanswer = 100 - results[\"always “not there”\"].er\n```",
+    'and their ER sum to 100 %:\n\n```python\nanswer = 100 - results["always “not there”"].er\n```',
 )
 def check_always_there(answer: object, bench: Benchmark, episodes: int) -> Verdict:
     given = to_number(answer)
