@@ -213,11 +213,14 @@ def find_number_spot(inside: np.ndarray, marked: np.ndarray, radius: float) -> n
     parts, _ = find_parts(inside)
     rows, columns = np.nonzero(parts == parts[y, x])
     away = radius + 2
-    sides = [(columns.max() + away, y), (columns.min() - away, y), (x, rows.min() - away), (x, rows.max() + away)]
-    down, across = np.ogrid[: inside.shape[0], : inside.shape[1]]
+    height, width = inside.shape
+    x_in, y_in = np.clip(x, radius, width - 1 - radius), np.clip(y, radius, height - 1 - radius)  # not cut off
+    sides = [(columns.max() + away, y_in), (columns.min() - away, y_in)]
+    sides += [(x_in, rows.min() - away), (x_in, rows.max() + away)]
+    down, across = np.ogrid[:height, :width]
     for taken in (marked, inside):
         for side in sides:
-            fits = all(radius <= at < end - radius for at, end in zip(side, inside.shape[::-1], strict=True))
+            fits = all(radius <= at < end - radius for at, end in zip(side, (width, height), strict=True))
             if fits and not taken[np.hypot(across - side[0], down - side[1]) <= radius].any():
                 return np.array(side, float)
     return np.array([x, y], float)
