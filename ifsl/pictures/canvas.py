@@ -19,6 +19,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import label as find_parts
 from torch import Tensor
 
 from ..data.episodes import Episode
@@ -41,6 +42,7 @@ WIDTH = 9.5  # inches, a notebook's column
 DPI = 100
 LABEL, GAP, GUTTER = 0.27, 0.07, 0.3  # inches: a line of text; between images; between blocks
 FONT, SMALL_FONT = 9.5, 8.5
+DISC = 0.09  # inches, the radius of the disc with the number of a way
 
 SAVE_OPTIONS = {"jpeg": {"quality": 90, "subsampling": 0}, "png": {"optimize": True}}
 
@@ -189,14 +191,39 @@ def place_image(
 
 
 def place_prediction(ax: Axes, frame: Frame, image: np.ndarray, mask: np.ndarray) -> None:
-    """An image (H, W, 3) with its mask (H, W) over it, and each way's number at the deepest spot of its mask."""
+    """An image (H, W, 3) with its mask (H, W) over it, and each way's number on its mask, beside it if it is small."""
     place_image(ax, frame, image, mask)
-    for n in np.unique(mask[(mask > 0) & (mask != VOID)]).tolist():
-        inside = depth(mask == n)
-        y, x = np.unravel_index(inside.argmax(), inside.shape)
-        place_number(
-            ax, frame[0] + (x + 0.5) / mask.shape[1] * frame[2], frame[1] + (y + 0.5) / mask.shape[0] * frame[3], n
-        )
+    marked = (mask > 0) & (mask != VOID)
+    scale = np.array([frame[2] / mask.shape[1], frame[3] / mask.shape[0]])  # inches for a pixel, across and down
+    for n in np.unique(mask[marked]).tolist():
+        x, y = frame[:2] + (find_number_spot(mask == n, marked, DISC / scale.mean()) + 0.5) * scale
+        place_number(ax, x, y, n)
+
+
+def find_number_spot(inside: np.ndarray, marked: np.ndarray, radius: float) -> np.ndarray:
+    """Where in an image a way's number goes, (x, y) in pixels: the deepest spot of its mask `inside` (H, W) bool.
+
+    If a disc of that radius would cover most of the mask there, the number goes beside that part of the mask: to the
+    first side at which it is within the image and covers nothing that is marked, or else nothing of this mask.
+    """
+    deep = depth(inside)
+    y, x = np.unravel_index(deep.argmax(), deep.shape)
+    if deep[y, x] >= 1.5 * radius:
+        return np.array([x, y], float)
+    parts, _ = find_parts(inside)
+    rows, columns = np.nonzero(parts == parts[y, x])
+    away = radius + 2
+    height, width = inside.shape
+    x_in, y_in = np.clip(x, radius, width - 1 - radius), np.clip(y, radius, height - 1 - radius)  # not cut off
+    sides = [(columns.max() + away, y_in), (columns.min() - away, y_in)]
+    sides += [(x_in, rows.min() - away), (x_in, rows.max() + away)]
+    down, across = np.ogrid[:height, :width]
+    for taken in (marked, inside):
+        for side in sides:
+            fits = all(radius <= at < end - radius for at, end in zip(side, (width, height), strict=True))
+            if fits and not taken[np.hypot(across - side[0], down - side[1]) <= radius].any():
+                return np.array(side, float)
+    return np.array([x, y], float)
 
 
 def place_number(ax: Axes, x: float, y: float, n: int) -> None:
