@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import keep
 import links
 import nbformat
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F

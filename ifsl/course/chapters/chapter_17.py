@@ -50,9 +50,11 @@ def check_null(answer: object) -> Verdict:
 
 @exercise(
     "17.2",
-    hints=["Without: all weights are equal. With: 289 · exp(0.2 / 0.05) against exp(0.6 / 0.05); divide both by the second."],
-    solution="Without a null match all weights are equal, so P is the mean of the mask, 0.25. With it, divide numerator "
-    "and denominator by exp(0.6 / 0.05): 289 · exp(−8) = 0.0969, so P = 0.25 · 0.0969 / 1.0969 = 0.022.",
+    hints=[
+        "Without: all weights are equal. With: 289 · exp(0.2 / 0.05) against exp(0.6 / 0.05); divide by the second."
+    ],
+    solution="Without a null match all weights are equal, so P is the mean of the mask, 0.25. With it, divide "
+    "numerator and denominator by exp(0.6 / 0.05): 289 · exp(−8) = 0.0969, so P = 0.25 · 0.0969 / 1.0969 = 0.022.",
 )
 def check_absent(answer: object) -> Verdict:
     without, with_null = to_numbers(answer, 2)
