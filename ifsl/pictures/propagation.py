@@ -27,7 +27,7 @@ def show_propagation(rows: Sequence[tuple[Episode, dict[str, Tensor]]]) -> Inlin
         canvas.show_image(row[1], canvas.square_query(ep)[0], f"query: {there}")
         for ax, (title, values) in zip(row[2:], maps.items(), strict=True):
             canvas.show_map(ax, values, title, note=f"largest value {values.max():.2f}")
-    canvas.add_colour_bar(fig, axes, "P")
+    canvas.add_colour_bar(fig, axes, "P: share of the class")
     return fig
 
 

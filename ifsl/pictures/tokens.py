@@ -30,7 +30,7 @@ def show_tokens(
     for row, (name, channel) in zip(axes, channels.items(), strict=True):
         canvas.show_image(row[0], picture, "query, cell A")
         canvas.mark_point(row[0], point, picture.shape[1], picture.shape[0])
-        canvas.show_map(row[1], correlation[channel, ..., 0], f"{name}:\nclass token, all query cells")
+        canvas.show_map(row[1], correlation[channel, ..., 0], f"{name}:\nmean token, all query cells")
         canvas.mark_point(row[1], point, correlation.shape[2] - 1, correlation.shape[1] - 1)
         canvas.show_image(row[2], canvas.support_image(ep), "support")
         cells = correlation[channel, i, j, 1:].unflatten(0, (side, side))

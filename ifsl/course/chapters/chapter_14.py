@@ -47,7 +47,7 @@ def check_counts(answer: object) -> Verdict:
 @exercise(
     "14.3",
     hints=["Each example votes. What does chapter 04 say about a tie?"],
-    solution="`(2, 3)`. The shots vote, and the class is present if at least half of them are yes: 2 of 4, 3 of 5.",
+    solution="`(2, 3)`. The shots vote; the class is present if at least half of the votes are yes: 2 of 4, 3 of 5.",
 )
 def check_votes(answer: object) -> Verdict:
     four, five = to_numbers(answer, 2)

@@ -6,7 +6,7 @@ from ..exercises import Verdict, exercise, right, to_number, to_numbers, wrong
 @exercise(
     "16.1",
     hints=[
-        "20 × 20 cells, then 10 × 10. What does the second layer make of 10 × 10? The class token is never reduced."
+        "First 20 × 20 cells, then 10 × 10. What does the second layer make of these? The class token is never reduced."
     ],
     solution="`(401, 101, 2)`. 20 × 20 cells and the class token are 401; stride 2 leaves 10 × 10, which makes 101; "
     "stride 2 again leaves 5 × 5, and the average over 5 × 5 leaves one cell, which makes 2.",
