@@ -7,6 +7,7 @@ number of workers.
 
 import csv
 import json
+import os
 import platform
 import time
 from collections.abc import Iterable, Iterator
@@ -350,11 +351,19 @@ def describe_learner(settings: dict) -> list[str]:
     facts = [
         f"{name} {trained[name]}" for name in ("benchmark", "fold", "step", "seed") if trained.get(name) is not None
     ]
-    lines = [f"{settings['checkpoint']} (sha256 {settings['sha256'][:12]}…)"]
+    lines = [f"{shorten(settings['checkpoint'])} (sha256 {settings['sha256'][:12]}…)"]
     lines += [f"trained on {', '.join(facts)}"] if facts else ["its file does not tell what it was trained on"]
     if settings["seen_classes"]:
         lines.append(f"SEEN IN TRAINING: {', '.join(settings['seen_classes'])}; no measure of few-shot learning")
     return lines
+
+
+def shorten(path: str) -> str:
+    """A path from the working folder, if that is shorter and on the same drive; else as it is."""
+    try:
+        return min(str(path), os.path.relpath(path), key=len)
+    except ValueError:  # Windows: another drive
+        return str(path)
 
 
 def describe_void(benchmark: str, task: str, void_ignore: bool) -> str:
