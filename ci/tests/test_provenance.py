@@ -129,7 +129,7 @@ def logs(tmp_path) -> Path:
     for method in ("asnet", "hsnet"):
         for fold in range(4):
             for way in (1, 2) if method == "asnet" else (1,):
-                result = made(method, fold=fold, way=way, method=method, backbone="resnet50")
+                result = made(fold=fold, way=way, method=method, backbone="resnet50")
                 result.er += fold
                 result.class_names = dict(enumerate(PASCAL_NAMES, start=1))
                 result.save(tmp_path / "logs" / "pascal" / f"fold{fold}" / "resnet50" / method, f"test-{way}way-1shot")
