@@ -34,7 +34,7 @@ tiny: $(ENV)
 # The stamp is touched last, so that an interrupted installation is repeated at the next call.
 $(ENV): pyproject.toml ci/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("ifsl needs Python 3.11 or newer: make PYTHON=python3.12")'
-	@echo "Installing the packages into $(VENV) (about 6 GB of disk, mostly PyTorch; 3 to 10 minutes, only this once) ..."
+	@echo "Installing the packages into $(VENV) (about 7 GB of disk, mostly PyTorch; a few minutes, only this once) ..."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --constraint ci/constraints.txt --editable '.[course,test]'
 	@touch $@

@@ -1,7 +1,6 @@
 """Build the site, build/site/index.html: the chapters with their outputs, the pages of ci/site, and an API reference.
 
-    python ci/book.py               from the outputs kept in notebooks/
-    python ci/book.py --executed    from those of the last `make course`, in build/notebooks, where there are some
+    python ci/book.py
 
 Sphinx reads a copy of the repository's layout under build/site-source. In it, a link into ifsl/ leads to the API page
 of what the link names, and every other file that a page links to is copied. The site needs no network and no server.
@@ -184,8 +183,7 @@ def lay_out(source: Path, chapters: list[Path], failed: dict[str, str]) -> Layou
     shutil.rmtree(source, ignore_errors=True)
     layout = Layout(source)
     for path in PAGES.glob("*.md"):
-        if path.name != "README.md":
-            layout.put(path.name, layout.relink(path.read_text(encoding="utf-8"), Path(".")))
+        layout.put(path.name, layout.relink(path.read_text(encoding="utf-8"), Path(".")))
     for name in OTHERS:
         if (ROOT / name).is_file():
             layout.put(name, layout.relink((ROOT / name).read_text(encoding="utf-8"), Path(name).parent))
@@ -236,12 +234,9 @@ def newest(chapters: list[Path], executed: Path) -> list[Path]:
 
 def main(arguments: list[str] | None = None, build_folder: Path = ROOT / "build") -> int:
     """The command line; returns its exit status."""
-    parser = argparse.ArgumentParser(description="Build the site of the course.")
-    parser.add_argument("--executed", action="store_true", help="show the last run in build/ rather than notebooks/")
-    options = parser.parse_args(arguments)
+    parser = argparse.ArgumentParser(description="Build the site of the course from the kept notebooks.")
+    parser.parse_args(arguments)
     chapters = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-    if options.executed:
-        chapters = newest(chapters, build_folder / "notebooks")
     start = time.monotonic()
     build_folder.mkdir(exist_ok=True)
     index = build(chapters, build_folder)

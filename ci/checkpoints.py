@@ -25,7 +25,7 @@ from pathlib import Path
 from ifsl.errors import InputError
 from ifsl.run.settings import Settings
 
-KEPT = Path("data/checkpoints/tiny-4")
+KEPT = Path("data/checkpoints/tiny")
 EPISODES = 500
 BASELINES = (
     *("nothing-there", "always-there", "colour-histogram"),
@@ -116,8 +116,6 @@ def make_matcher() -> None:
 
     Kept as training-free-choices.json: a row for each choice (see `Match`), the best one first.
     """
-    import torch
-
     from ifsl.data.benchmarks import Benchmark
     from ifsl.run.training_free import Match, TrainingFree, choose_match
     from ifsl.tiny import ensure_tiny
@@ -132,11 +130,9 @@ def make_matcher() -> None:
         kept.write_text(json.dumps(rows, indent=0) + "\n", encoding="utf-8")
     rows = json.loads(kept.read_text(encoding="utf-8"))
     for name, with_null in MATCHERS.items():
-        one = Match(**next(row for row in rows if (row["null"] is not None) == with_null))
-        null = float("-inf") if one.null is None else one.null
-        matcher = TrainingFree(settings.backbone, True, one.levels, one.temperature, null)
-        matcher.thresholds.copy_(torch.tensor([one.presence, one.mask]))
-        test(matcher.eval(), settings, name)
+        matcher = TrainingFree(settings.backbone).eval()
+        matcher.use(Match(**next(row for row in rows if (row["null"] is not None) == with_null)))
+        test(matcher, settings, name)
 
 
 def untrained(settings: Settings):
@@ -193,8 +189,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join((*RUNS, 'baselines', 'matcher'))}")
     parser.add_argument("--table", action="store_true", help="print the table of what is kept, make nothing")
     asked = parser.parse_args()
-    makers = {name: partial(make, name) for name in RUNS} | {"baselines": make_baselines}
-    makers["matcher"] = make_matcher
+    makers = {name: partial(make, name) for name in RUNS} | {"baselines": make_baselines, "matcher": make_matcher}
     if strays := set(asked.names) - set(makers):
         parser.error(f"there is no kept run {min(strays)}; choose of {', '.join(makers)}")
     try:

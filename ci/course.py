@@ -186,10 +186,8 @@ def main(arguments: list[str] | None = None, notebooks: Path = ROOT / "notebooks
         refused = keep_outputs([path for path in sources if path.stem not in failed], build / "notebooks")
         for sentence in refused:
             print(f"not kept: {sentence}", file=sys.stderr)
-    print(
-        f"\n{len(outcomes) - len(failed)} of {len(outcomes)} chapters ran in {time.monotonic() - start:.0f} s", end=" "
-    )
-    print(f"on {cores()} cores.", flush=True)
+    ran = f"{len(outcomes) - len(failed)} of {len(outcomes)} chapters ran in {time.monotonic() - start:.0f} s"
+    print(f"\n{ran} on {cores()} cores.", flush=True)
     status = 1 if failed or refused else 0
     if options.no_site:
         return status

@@ -3,10 +3,11 @@
 Exit status: 0 they are right now; 1 they are wrong (with --check).
 """
 
-import hashlib
 import re
 import sys
 from pathlib import Path
+
+from ifsl.run.checkpoints import hash_file
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = ROOT / "ifsl" / "data" / "kept.py"
@@ -16,8 +17,7 @@ def rows(folder: Path = ROOT / "data" / "checkpoints" / "tiny") -> str:
     """The lines of the table KEPT."""
     lines = []
     for path in sorted(folder.glob("*.safetensors")):
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        lines.append(f'    "tiny/{path.stem}": ({path.stat().st_size:_}, "{digest}"),\n')
+        lines.append(f'    "tiny/{path.stem}": ({path.stat().st_size:_}, "{hash_file(path)}"),\n')
     return "".join(lines)
 
 

@@ -10,8 +10,6 @@ as chosen without a null match, and of the baselines of `ifsl.run.baselines`.
 import sys
 from argparse import Namespace
 
-import torch
-
 from ifsl.__main__ import Parser, run_command
 from ifsl.data.benchmarks import Benchmark
 from ifsl.run.baselines import build_baselines
@@ -33,9 +31,8 @@ def measure(options: Namespace) -> int:
         for some in ([one for one in own if one.null > NONE], [one for one in own if one.null == NONE]):
             print(describe(some[0]))
     plain = next(one for one in table if one.null == NONE)
-    without = TrainingFree(levels=plain.levels, temperature=plain.temperature, null=plain.null).eval()
-    with torch.no_grad():
-        without.thresholds.copy_(torch.tensor([plain.presence, plain.mask]))
+    without = TrainingFree().eval()
+    without.use(plain)
     rows = {"training-free": matcher, "  without a null match": without}
     rows |= build_baselines(trn, episodes=options.episodes)
     print(f"\n{'test episodes: ' + str(options.test):<24}{'ER %':>6}  {'95 %':<14}{'mIoU %':>6}  95 %")

@@ -19,9 +19,7 @@ version = release = __version__
 language = "en"
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx.ext.mathjax"]
-exclude_patterns = ["README.md"]
 suppress_warnings = ["toc.empty_glob", "mystnb.unknown_mime_type"]
-nitpicky = False
 
 # Chapters: shown as they were kept, not run.
 nb_execution_mode = "off"

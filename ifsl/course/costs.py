@@ -81,14 +81,18 @@ def plain_backbone(model: Learner) -> nn.Module:
     """A learner's backbone as its authors wrote it, classification head included; PFENet has its own."""
     if model.method == "pfenet":
         return nn.Sequential(*model.frozen_modules())
-    return model.backbone.net if isinstance(model.backbone, LitePyramid) else model.backbone
+    return unwrap(model.backbone)
 
 
 def bare_backbone(name: str) -> nn.Module:
     """A backbone of that name as its authors wrote it, with random weights."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        backbone = build_backbone(name)
+        return unwrap(build_backbone(name))
+
+
+def unwrap(backbone: nn.Module) -> nn.Module:
+    """A backbone's own network, without what makes a pyramid of it."""
     return backbone.net if isinstance(backbone, LitePyramid) else backbone
 
 

@@ -75,12 +75,12 @@ def check(name: str, answer: Any, **context: Any) -> None:
     is not answered yet. context: what the check needs from the notebook. Never raises because of an answer. Raises
     `InputError` for an exercise that does not exist.
     """
-    found = find(name)
+    find(name)
     if answer is ... or answer is None:
         print(f'Exercise {name}: not answered yet. course.hint("{name}") gives a hint.')
         return
     verdict = judge(name, answer, **context)
-    print(f"Exercise {found.name}: {'right' if verdict.right else 'not yet'}. {verdict.why}")
+    print(f"Exercise {name}: {'right' if verdict.right else 'not yet'}. {verdict.why}")
 
 
 def hint(name: str, number: int = 1) -> None:

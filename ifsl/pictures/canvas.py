@@ -305,6 +305,17 @@ def outline(ax: Axes, inside: np.ndarray) -> None:
         ax.set(xlim=(-0.5, inside.shape[1] - 0.5), ylim=(inside.shape[0] - 0.5, -0.5))
 
 
+def outline_mask(ax: Axes, mask: np.ndarray, grid: Sequence[int] | None = None) -> None:
+    """A white line round a mask (H, W) on an image, or on a map of `grid` cells (h, w)."""
+    if not mask.any():
+        return
+    height, width = grid or mask.shape
+    extent = (-0.5, width - 0.5, -0.5, height - 0.5)
+    for colour, thickness in ((INK, 2.6), ("white", 1.3)):
+        ax.contour(mask > 0, [0.5], colors=colour, linewidths=thickness, extent=extent)
+    ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+
+
 def mark_point(ax: Axes, point: tuple[float, float], width: int, height: int) -> None:
     """Two lines through a point (x and y as shares) of an image of so many pixels."""
     for line, style in ((ax.axvline, {"x": point[0] * width}), (ax.axhline, {"y": point[1] * height})):

@@ -28,6 +28,21 @@ def name_bars(ax: Axes, names: list[str], rows: int | None = None) -> None:
     ax.tick_params(axis="y", length=0)
 
 
+def stack_bars(ax: Axes, bars: dict[str, dict[str, float]], form: str) -> float:
+    """Draw bars made of parts, {bar: {part: size}}, with the sum in the format `form` behind each; returns the longest.
+
+    The parts are the same in each bar, each in a colour of its own.
+    """
+    starts = np.zeros(len(bars))
+    for part, colour in zip(next(iter(bars.values())), LINES, strict=False):
+        sizes = np.array([parts[part] for parts in bars.values()])
+        ax.barh(range(len(bars)), sizes, 0.62, starts, color=colour, edgecolor="white", linewidth=0.5, label=part)
+        starts += sizes
+    for y, length in enumerate(starts):
+        ax.text(length + 0.01 * starts.max(), y, f"{length:{form}}", va="center", color=INK)
+    return starts.max()
+
+
 def trim_ticks(ax: Axes) -> None:
     """Fix the ticks of both axes to those inside the limits."""
     for axis, (low, high) in ((ax.xaxis, sorted(ax.get_xlim())), (ax.yaxis, sorted(ax.get_ylim()))):

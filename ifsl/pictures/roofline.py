@@ -4,7 +4,7 @@ import numpy as np
 
 from ..run.roofline import Device, Work
 from .canvas import INK, LIGHT, LINES, InlineFigure
-from .charts import make_chart, name_bars, trim_ticks
+from .charts import make_chart, name_bars, stack_bars, trim_ticks
 
 
 def plot_roofline(parts: dict[str, list[Work]], devices: dict[str, Device]) -> InlineFigure:
@@ -39,17 +39,11 @@ def plot_roofline(parts: dict[str, list[Work]], devices: dict[str, Device]) -> I
 def plot_bounds(bounds: dict[str, dict[str, float]], label: str) -> InlineFigure:
     """Bars made of parts, one for each device: {device: {part: least time}}; the sum is written behind a bar."""
     fig, ((ax,),) = make_chart(0.36 * len(bounds) + 1.2)
-    starts = np.zeros(len(bounds))
-    for part, colour in zip(next(iter(bounds.values())), LINES, strict=False):
-        sizes = np.array([parts[part] for parts in bounds.values()])
-        ax.barh(range(len(bounds)), sizes, 0.62, starts, color=colour, edgecolor="white", linewidth=0.5, label=part)
-        starts += sizes
-    for y, length in enumerate(starts):
-        ax.text(length + 0.01 * starts.max(), y, f"{length:.0f}", va="center", color=INK)
+    longest = stack_bars(ax, bounds, ".0f")
     name_bars(ax, list(bounds))
     ax.grid(axis="x", color=LIGHT)
     ax.set_axisbelow(True)
-    ax.set(xlim=(0, 1.08 * starts.max()), xlabel=label)
+    ax.set(xlim=(0, 1.08 * longest), xlabel=label)
     trim_ticks(ax)
     fig.legend(loc="outside upper center", ncols=len(bounds), frameon=False)
     return fig

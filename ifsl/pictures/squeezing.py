@@ -64,7 +64,7 @@ def show_two_cells(
         if summary:
             means = step.views.mean(dim=(-2, -1))
             canvas.show_map(column[2], means / means.max().clamp(min=1e-12), f"{means.shape[0]} x {means.shape[1]}")
-            draw_outline(column[2], truth == 1, means.shape)
+            canvas.outline_mask(column[2], truth == 1, means.shape)
             mark_cells(column[2], points, means.shape)
     canvas.add_colour_bar(fig, axes, label)
     return fig
@@ -76,14 +76,6 @@ def mark_cells(ax: Axes, points: Sequence[Point], shape: Sequence[int]) -> None:
     for name, (x, y) in zip(NAMES, points, strict=True):
         place = x * shape[1] - 0.5, y * shape[0] - 0.5
         ax.text(*place, name, ha="center", va="center_baseline", fontsize=SMALL_FONT, color=INK, bbox=disc)
-
-
-def draw_outline(ax: Axes, inside: np.ndarray, shape: Sequence[int]) -> None:
-    """A white line round a mask of any size, on a map of a shape (height, width)."""
-    if inside.any():
-        extent = (-0.5, shape[1] - 0.5, -0.5, shape[0] - 0.5)
-        ax.contour(inside.astype(float), [0.5], colors="white", linewidths=1.6, extent=extent)
-        ax.set(xlim=(-0.5, shape[1] - 0.5), ylim=(shape[0] - 0.5, -0.5))
 
 
 def show_grids(ep: Episode, sides: Sequence[int], titles: Sequence[str]) -> InlineFigure:

@@ -8,13 +8,12 @@ Letters: h w map size.
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from torch import Tensor
 
 from ..data.episodes import Episode
 from . import canvas
-from .canvas import INK, LINES, QUIET, InlineFigure
-from .charts import make_chart, name_bars, trim_ticks
+from .canvas import LINES, QUIET, InlineFigure
+from .charts import make_chart, name_bars, stack_bars, trim_ticks
 
 STRONG, WEAK = LINES[:2]
 """Colours of the two kinds of supervision."""
@@ -49,7 +48,7 @@ def show_training(ep: Episode, runs: dict[str, tuple[Sequence[float], dict[int, 
         row[0].spines[["left", "bottom"]].set_visible(True)
         query, truth = canvas.square_query(ep)
         canvas.show_image(row[1], query, "query")
-        draw_outline(row[1], truth)
+        canvas.outline_mask(row[1], truth)
         for ax, (step, values) in zip(row[2:], maps.items(), strict=True):
             canvas.show_map(ax, values, f"after {step} steps" if step else "before training")
     canvas.add_colour_bar(fig, axes[:, 2:], f"probability of {ep.class_names[0]}")
@@ -82,25 +81,14 @@ def show_two_predictions(
         canvas.show_image(row[0], canvas.support_image(ep), f"{title}: support")
         there = f"query: {ep.class_names[0]}" if truth.any() else f"query: no {ep.class_names[0]}"
         canvas.show_image(row[1], query, there)
-        draw_outline(row[1], truth)
+        canvas.outline_mask(row[1], truth)
         for name, values, map_ax, mask_ax in zip(names, maps, row[2::2], row[3::2], strict=True):
             canvas.show_map(map_ax, values, f"{name}: map", note=describe_levels(values, truth))
-            draw_outline(map_ax, truth, values.shape)
+            canvas.outline_mask(map_ax, truth, values.shape)
             mask = canvas.mask_of(values, len(query))
             canvas.show_image(mask_ax, tint(query, mask), f"{name}: mask", judge_mask(mask > 0, truth > 0))
     canvas.add_colour_bar(fig, axes, "probability")
     return fig
-
-
-def draw_outline(ax: Axes, truth: np.ndarray, grid: Sequence[int] | None = None) -> None:
-    """A white line round a mask (S, S) on an image, or on a map of `grid` cells (h, w)."""
-    if not truth.any():
-        return
-    height, width = grid or truth.shape
-    extent = (-0.5, width - 0.5, -0.5, height - 0.5)
-    for colour, thickness in ((INK, 2.6), ("white", 1.3)):
-        ax.contour(truth > 0, [0.5], colors=colour, linewidths=thickness, extent=extent)
-    ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
 
 
 def tint(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -127,16 +115,10 @@ def judge_mask(mask: np.ndarray, truth: np.ndarray) -> str:
 def plot_errors(bars: dict[str, dict[str, float]], label: str) -> InlineFigure:
     """Bars made of kinds of errors: {bar: {kind: size}}, the same kinds in each; the sum is written behind a bar."""
     fig, ((ax,),) = make_chart(0.42 * len(bars) + 1.2)
-    starts = np.zeros(len(bars))
-    for kind, colour in zip(next(iter(bars.values())), LINES, strict=False):
-        sizes = np.array([sizes[kind] for sizes in bars.values()])
-        ax.barh(range(len(bars)), sizes, 0.62, starts, color=colour, edgecolor="white", linewidth=0.5, label=kind)
-        starts += sizes
-    for y, length in enumerate(starts):
-        ax.text(length + 0.01 * starts.max(), y, f"{length:.1f}", va="center", color=INK)
+    longest = stack_bars(ax, bars, ".1f")
     ticks = ax.get_xticks()
     name_bars(ax, list(bars))
-    ax.set(xlim=(0, max(ticks[-1], 1.06 * starts.max())), xlabel=label)
+    ax.set(xlim=(0, max(ticks[-1], 1.06 * longest)), xlabel=label)
     ax.set_xticks(ticks[ticks >= 0])
     fig.legend(loc="outside upper center", ncols=6, frameon=False, columnspacing=1.2, handlelength=1.2)
     return fig

@@ -41,7 +41,7 @@ CARDS = {
     "H100 SXM, 32 bits": Device(67e12, 3350e9),
     "H100 SXM, bf16": Device(989e12, 3350e9),
 }
-"""Peaks from the vendor's data sheets, of dense matrices; the sources are at the end of chapter 11."""
+"""Peaks of dense matrices as the vendors state them, rounded; not checked against the pages named in chapter 11."""
 
 
 class Counter(TorchDispatchMode):

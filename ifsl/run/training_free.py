@@ -76,6 +76,12 @@ class TrainingFree(Baseline):
         self.backbone = build_backbone(backbone, pretrained)
         self.freeze()
 
+    def use(self, choice: Match) -> None:
+        """Take a choice's levels, temperature, null match (None or minus infinity for none) and thresholds."""
+        self.levels, self.temperature = tuple(choice.levels), choice.temperature
+        self.null = float("-inf") if choice.null is None else choice.null
+        self.thresholds.copy_(torch.tensor([choice.presence, choice.mask]))
+
     def frozen_modules(self) -> list[nn.Module]:
         return [self.backbone]
 
@@ -152,7 +158,5 @@ def choose_match(
         thresholds = scores.choose()
         matches.append(Match(*choice, *thresholds, *scores.measure(*thresholds)))
     matches.sort(key=lambda one: one.miou, reverse=True)
-    best = matches[0]
-    baseline.levels, baseline.temperature, baseline.null = best.levels, best.temperature, best.null
-    baseline.thresholds.copy_(torch.tensor([best.presence, best.mask]))
+    baseline.use(matches[0])
     return matches
