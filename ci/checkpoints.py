@@ -12,12 +12,12 @@ curve (<name>-curve.csv), and its results on 500 test episodes, trained and untr
 anything. Validation, on the test classes, only draws the curve.
 
 On the benchmark itself a learner that compares correlations takes hundreds of steps to leave the reply "background".
-Therefore such a run begins on the easy version, where a class has one look.
+Therefore such a run begins on the easy version, where a class has one look. Some go on for a second round, with other
+episodes, at a rate that is high again and falls to 0 once more.
 """
 
 import argparse
 import json
-import shutil
 import sys
 from functools import partial
 from pathlib import Path
@@ -48,25 +48,31 @@ EASY = {"datapath": "data/tiny-easy", "steps": 250, "val_every": 125}
 RUNS = {
     "panet": {"steps": 300, "cache_features": False, "frozen_norm": True},
     "pfenet": {"steps": 400, "width": 64, "lr": 0.3},
-    "asnet": {"steps": 1200, "easy": EASY},
+    "asnet": {"steps": 1200, "easy": EASY, "again": {"steps": 1200, "seed": 1}},
     "hsnet": {"steps": 700, "easy": EASY},
-    "asnethm": {"steps": 700, "easy": EASY},
+    "asnethm": {"steps": 700, "easy": EASY, "again": {"steps": 1200, "seed": 1}},
     "cst": {"steps": 1000, "easy": EASY},
     "emat": {"steps": 1000, "easy": EASY},
     "asnet-weak": {"steps": 400, "lr": 3e-4},
 }
-"""Name of a run: its settings besides `TINY`; the method is the name without `-weak`."""
+"""Name of a run: its settings besides `TINY`, and what differs in the part before and the part after.
+
+The method is the name without `-weak`.
+"""
 
 
 def settings_of(name: str) -> list[Settings]:
     """The settings of a kept run, part by part; logged in `logs/pascal/fold0/efficientnet_lite0/kept-<name>`."""
     method, weak = name.removesuffix("-weak"), name.endswith("-weak")
     own = TINY | RUNS[name]
-    easy, logpath = own.pop("easy", None), f"kept-{name}"
-    if easy is None:
-        return [Settings(method=method, weak=weak, logpath=logpath, **own)]
-    first = Settings(method=method, weak=weak, logpath=f"{logpath}-easy", **own | easy)
-    return [first, Settings(method=method, weak=weak, logpath=logpath, start=str(first.folder / "last.ckpt"), **own)]
+    easy, again, logpath = own.pop("easy", None), own.pop("again", None), f"kept-{name}"
+    changes = {f"{logpath}-easy": easy, logpath: {}, f"{logpath}-again": again}
+    parts, start = [], None
+    for logpath, change in changes.items():
+        if change is not None:
+            parts.append(Settings(method=method, weak=weak, logpath=logpath, start=start, **own | change))
+            start = str(parts[-1].folder / "last.ckpt")
+    return parts
 
 
 def make(name: str) -> None:
@@ -83,10 +89,28 @@ def make(name: str) -> None:
             ensure_tiny(settings.datapath, easy=settings.datapath == EASY["datapath"])
             if not is_finished(settings):
                 train(settings, resume=(settings.folder / "last.ckpt").is_file())
-        save_learner(load_model(settings.folder / "last.ckpt"), kept, **settings.plain())
-        shutil.copyfile(settings.folder / "metrics.csv", KEPT / f"{name}-curve.csv")
+        trained = load_model(settings.folder / "last.ckpt")
+        save_learner(trained, kept, **settings.plain(), history=describe_parts(parts))
+        save_curve([part for part in parts if part.datapath != EASY["datapath"]], KEPT / f"{name}-curve.csv")
     test(load_model(kept), parts[-1], name)
     test(untrained(parts[0]), parts[-1], f"{name}-untrained")
+
+
+def describe_parts(parts: list[Settings]) -> str:
+    """The steps of the parts of a run, in words: "250 on the easy version, then 1200, then 1200"."""
+    easy = EASY["datapath"]
+    return ", then ".join(f"{part.steps}" + (" on the easy version" if part.datapath == easy else "") for part in parts)
+
+
+def save_curve(parts: list[Settings], path: Path) -> None:
+    """Join the curves of the parts of a run, with the steps counted on."""
+    lines, before = [], 0
+    for part in parts:
+        head, *rows = (part.folder / "metrics.csv").read_text(encoding="utf-8").splitlines()
+        for step, rest in (row.split(",", 1) for row in rows):
+            lines.append(f"{before + int(step)},{rest}")
+        before += part.steps
+    path.write_text("\n".join([head, *lines, ""]), encoding="utf-8")
 
 
 def is_finished(settings: Settings) -> bool:
