@@ -1,18 +1,25 @@
 """Measure the matcher without training beside the other baselines, on one fold; a few minutes for each.
 
-    python ci/training_free.py [--benchmark pascal] [--root data/tiny] [--fold 0] [--episodes 240] [--test 200]
+    python ci/training_free.py [--benchmark pascal] [--root data/tiny] [--fold 0] [--episodes 240] [--test 200] [--kept]
 
 Everything is chosen on 1-way 1-shot episodes of the training classes. Printed are the best choice for each set of
 levels, with and without a null match, and then the metrics on test episodes of the matcher as chosen, of the matcher
-as chosen without a null match, and of the baselines of `ifsl.run.baselines`.
+as chosen without a null match, and of the baselines of `ifsl.run.baselines`. With --kept, the kept learners follow,
+each below itself as it was before training.
 """
 
 import sys
 from argparse import Namespace
 
+import torch
+
 from ifsl.__main__ import Parser, run_command
 from ifsl.data.benchmarks import Benchmark
+from ifsl.data.kept import KEPT
+from ifsl.learners import build_model
+from ifsl.learners.learner import Learner
 from ifsl.run.baselines import build_baselines
+from ifsl.run.checkpoints import load_model
 from ifsl.run.evaluation import evaluate
 from ifsl.run.settings import BENCHMARKS
 from ifsl.run.training_free import LEVEL_SETS, Match, TrainingFree, choose_match
@@ -35,13 +42,27 @@ def measure(options: Namespace) -> int:
     without.use(plain)
     rows = {"training-free": matcher, "  without a null match": without}
     rows |= build_baselines(trn, episodes=options.episodes)
+    rows |= kept_learners() if options.kept else {}
     print(f"\n{'test episodes: ' + str(options.test):<24}{'ER %':>6}  {'95 %':<14}{'mIoU %':>6}  95 %")
     for name, model in rows.items():
-        result = evaluate(model, val, episodes=options.test, workers=options.workers, progress=False)
+        weak = "weak" in name
+        result = evaluate(model, val, episodes=options.test, workers=options.workers, weak=weak, progress=False)
         (low, high), (least, most) = result.intervals().values()
         spans = f"{low:.1f} to {high:.1f}", f"{least:.1f} to {most:.1f}"
         print(f"{name:<24}{result.er:6.1f}  {spans[0]:<14}{result.miou:6.1f}  {spans[1]}", flush=True)
     return 0
+
+
+def kept_learners() -> dict[str, Learner]:
+    """The kept learners, each after a learner of the same kind that was not trained."""
+    rows = {}
+    for name in KEPT:
+        trained, title = load_model(name), name.removeprefix("tiny/")
+        own = {option: getattr(trained, option) for option in trained.options}
+        torch.manual_seed(0)
+        rows[f"{title}, untrained"] = build_model(trained.method, trained.backbone_name, pretrained=True, **own)
+        rows[title] = trained
+    return rows
 
 
 def describe(one: Match) -> str:
@@ -59,6 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--fold", type=int, choices=range(4), default=0)
     parser.add_argument("--episodes", type=int, default=240, help="training episodes that everything is chosen on")
     parser.add_argument("--test", type=int, default=200, help="test episodes")
+    parser.add_argument("--kept", action="store_true", help="test the kept learners, too")
     parser.add_argument("--workers", type=int, help="processes that read ahead (default: one per core, at most 8)")
     return run_command(parser, measure, arguments)
 
