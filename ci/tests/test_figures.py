@@ -11,7 +11,7 @@ import torch
 from ifsl import Benchmark
 from ifsl.data.episodes import Episode
 from ifsl.pictures.benchmarks import pick_class_images, plot_class_split, plot_presence_counts
-from ifsl.pictures.canvas import WAY_COLOURS, WIDTH, InlineFigure, compute_iou, overlay, rgb, way_colour
+from ifsl.pictures.canvas import TINT, WAY_COLOURS, WIDTH, InlineFigure, compute_iou, overlay, rgb, way_colour
 from ifsl.pictures.charts import (
     judge_order,
     plot_curves,
@@ -64,16 +64,18 @@ def assert_readable(fig: InlineFigure) -> None:
         assert apart, f"{one} lies on {other}"
 
 
-def test_overlay_marks_what_is_marked_and_greys_the_rest() -> None:
+def test_overlay_marks_what_is_marked_and_leaves_the_rest() -> None:
     picture = np.zeros((60, 80, 3), np.uint8) + np.array([200, 40, 90], np.uint8)
     mask = np.zeros((60, 80), np.uint8)
     mask[10:40, 10:40], mask[10:40, 50:70] = 2, 255
-    seen = overlay(picture, mask, strength=0.5).astype(int)
-    assert (np.ptp(seen[50:], axis=2) == 0).all()  # outside: grey
+    seen = overlay(picture, mask).astype(int)
+    assert (seen[50:] == picture[50:]).all() and (seen[20, 45] == picture[20, 45]).all()  # outside: as it was
     colour = rgb(way_colour(2))
     assert (seen[10, 10:40] == colour).all()  # the outline: the way's colour
-    assert np.abs(seen[25, 25] - (colour + picture[0, 0]) / 2).max() <= 1  # inside: half of each
+    assert (seen[9, 10:40] == 255).all() and (seen[20, 40:42] == 255).all()  # a white line round it
+    assert np.abs(seen[25, 25] - (TINT * colour + (1 - TINT) * picture[0, 0])).max() <= 1  # inside: a light tint
     assert (seen[10, 50:70] == 255).all()  # void: white
+    assert (overlay(picture, 0 * mask) == picture).all()
 
 
 def test_each_way_has_its_own_colour() -> None:
@@ -115,11 +117,11 @@ def test_iou() -> None:
     assert compute_iou(~(a | True), ~(a | True)) is None
 
 
-def test_show_writes_a_number_on_each_way_of_the_masks(bench: Benchmark) -> None:
+def test_show_writes_the_number_of_each_way_of_the_masks(bench: Benchmark) -> None:
     ep = next(ep for ep in (bench.episode(i, 3, 1, 64) for i in range(300)) if ep.presence.sum() == 2)
     shown = [str(n) for n in range(1, 4) if ep.presence[n - 1]]
     said = texts(show(ep))
-    for n in ("1", "2", "3"):  # once beside the support, once in the table, once in the truth if it is there
+    for n in ("1", "2", "3"):  # once beside the support, once in the table, once over the truth if it is there
         assert said.count(n) == 2 + (n in shown)
 
 

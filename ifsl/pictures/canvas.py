@@ -17,9 +17,9 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
-from scipy.ndimage import label as find_parts
 from torch import Tensor
 
 from ..data.episodes import Episode
@@ -36,13 +36,13 @@ LINES = ("#332288", "#CC6677", "#117733", "#882255", "#999933", "#44AA99")
 """Lines of what is not a way, such as learners: from the muted palette of Tol (2021)."""
 HEAT = "cividis"
 """Colours of probabilities and cosines, from 0 (dark) to 1 (light): readable for colour-blind people and in grey."""
-OUTLINE = 4.5  # half pixels, the outline of a mask
+TINT = 0.3  # how much of a pixel inside a mask is the way's colour
+OUTLINE, RIM = 4.5, 2  # half pixels, the outline of a mask and the white line round it
 
 WIDTH = 9.5  # inches, a notebook's column
 DPI = 100
 LABEL, GAP, GUTTER = 0.27, 0.07, 0.3  # inches: a line of text; between images; between blocks
 FONT, SMALL_FONT = 9.5, 8.5
-DISC = 0.09  # inches, the radius of the disc with the number of a way
 
 SAVE_OPTIONS = {"jpeg": {"quality": 90, "subsampling": 0}, "png": {"optimize": True}}
 
@@ -94,19 +94,20 @@ def compute_iou(predicted: np.ndarray, true: np.ndarray) -> float | None:
     return np.count_nonzero(predicted & true) / union if union else None
 
 
-def overlay(image: np.ndarray, mask: np.ndarray, strength: float = 0.55) -> np.ndarray:
-    """A grey image with its ways tinted and outlined: (H, W, 3) uint8 and (H, W) of 0, n and 255 to (H, W, 3) uint8.
+def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """An image (H, W, 3) uint8 in its own colours, with the ways of a mask (H, W) of 0, n and 255 tinted and outlined.
 
-    strength: how much of a pixel inside a mask is the way's colour; the rest is the image's own. The outline is the
-    way's colour alone. What is not marked loses its colour and fades. Void pixels (255) are white.
+    Inside a mask, `TINT` of each pixel is the way's colour and the rest is the image's own. The outline is the way's
+    colour alone, and outside it there is a thin white line, so that it can be seen on a photograph of any colour. Void
+    pixels (255) are tinted and outlined in white.
     """
-    grey = image.mean(axis=2, keepdims=True)
-    out = np.broadcast_to(grey + 0.25 * (255 - grey), image.shape).copy()
+    out = image.astype(float)
     for n in np.unique(mask[mask > 0]):
         inside = mask == n
         colour = np.full(3, 255.0) if n == VOID else rgb(way_colour(n))
-        out[inside] = image[inside] + strength * (colour - image[inside])
+        out[inside] += TINT * (colour - out[inside])
         out[inside & (depth(inside) <= OUTLINE)] = colour
+        out[(mask == 0) & (distance_transform_edt(~inside) <= RIM)] = 255
     return out.round().astype(np.uint8)
 
 
@@ -120,9 +121,20 @@ def depth(inside: np.ndarray) -> np.ndarray:
     return distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
 
 
+def fade(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """A support (H, W, 3) uint8 whose pixels off the mask (H, W) are grey and pale. Queries are never faded."""
+    grey = image.mean(axis=2, keepdims=True)
+    return np.where(mask[..., None] > 0, image, grey + 0.25 * (255 - grey)).round().astype(np.uint8)
+
+
+def mark_support(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """A support (S, S, 3) uint8 with its mask (S, S) of 0 and 1 in the colour of way 1, the rest faded."""
+    return overlay(fade(image, mask), mask)
+
+
 def support_image(ep: Episode, n: int = 0, k: int = 0) -> np.ndarray:
-    """Shot k of way n, both counted from 0, with its mask in the colour of way 1: (S, S, 3) uint8."""
-    return overlay(to_image(ep.supports[n, k]), ep.masks[n, k].byte().numpy(), 0.15)
+    """Shot k of way n, both counted from 0, as `mark_support` shows it: (S, S, 3) uint8."""
+    return mark_support(to_image(ep.supports[n, k]), ep.masks[n, k].byte().numpy())
 
 
 def square_query(ep: Episode) -> tuple[np.ndarray, np.ndarray]:
@@ -176,9 +188,7 @@ def fit(width: float, height: float, aspect: float) -> tuple[float, float]:
     return width, width * aspect
 
 
-def place_image(
-    ax: Axes, frame: Frame, image: np.ndarray, mask: np.ndarray | None = None, strength: float = 0.55, sharp: int = 1
-) -> None:
+def place_image(ax: Axes, frame: Frame, image: np.ndarray, mask: np.ndarray | None = None, sharp: int = 1) -> None:
     """An image (H, W, 3) in a frame, with its mask (H, W) over it if there is one; sharp: pixels for each of DPI."""
     left, top, width, height = frame
     fine = 2 * sharp * DPI  # twice as fine as it is seen, for smooth outlines
@@ -186,44 +196,19 @@ def place_image(
     seen = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)
     if mask is not None:
         mask_seen = np.asarray(Image.fromarray(mask.astype(np.uint8)).resize(size, Image.Resampling.NEAREST))
-        seen = Image.fromarray(overlay(np.asarray(seen), mask_seen, strength))
+        seen = Image.fromarray(overlay(np.asarray(seen), mask_seen))
     ax.imshow(seen.reduce(2), extent=(left, left + width, top + height, top), aspect="auto")
 
 
-def place_prediction(ax: Axes, frame: Frame, image: np.ndarray, mask: np.ndarray) -> None:
-    """An image (H, W, 3) with its mask (H, W) over it, and each way's number on its mask, beside it if it is small."""
-    place_image(ax, frame, image, mask)
-    marked = (mask > 0) & (mask != VOID)
-    scale = np.array([frame[2] / mask.shape[1], frame[3] / mask.shape[0]])  # inches for a pixel, across and down
-    for n in np.unique(mask[marked]).tolist():
-        x, y = frame[:2] + (find_number_spot(mask == n, marked, DISC / scale.mean()) + 0.5) * scale
-        place_number(ax, x, y, n)
+def place_prediction(ax: Axes, frame: Frame, title: Text, image: np.ndarray, mask: np.ndarray) -> None:
+    """An image (H, W, 3) with its mask (H, W) over it; the numbers of the ways in the mask follow the title above it.
 
-
-def find_number_spot(inside: np.ndarray, marked: np.ndarray, radius: float) -> np.ndarray:
-    """Where in an image a way's number goes, (x, y) in pixels: the deepest spot of its mask `inside` (H, W) bool.
-
-    If a disc of that radius would cover most of the mask there, the number goes beside that part of the mask: to the
-    first side at which it is within the image and covers nothing that is marked, or else nothing of this mask.
+    So a number never covers what is marked, nor what should have been.
     """
-    deep = depth(inside)
-    y, x = np.unravel_index(deep.argmax(), deep.shape)
-    if deep[y, x] >= 1.5 * radius:
-        return np.array([x, y], float)
-    parts, _ = find_parts(inside)
-    rows, columns = np.nonzero(parts == parts[y, x])
-    away = radius + 2
-    height, width = inside.shape
-    x_in, y_in = np.clip(x, radius, width - 1 - radius), np.clip(y, radius, height - 1 - radius)  # not cut off
-    sides = [(columns.max() + away, y_in), (columns.min() - away, y_in)]
-    sides += [(x_in, rows.min() - away), (x_in, rows.max() + away)]
-    down, across = np.ogrid[:height, :width]
-    for taken in (marked, inside):
-        for side in sides:
-            fits = all(radius <= at < end - radius for at, end in zip(side, (width, height), strict=True))
-            if fits and not taken[np.hypot(across - side[0], down - side[1]) <= radius].any():
-                return np.array(side, float)
-    return np.array([x, y], float)
+    place_image(ax, frame, image, mask)
+    right = title.get_window_extent().x1 / ax.figure.dpi
+    for i, n in enumerate(np.unique(mask[(mask > 0) & (mask != VOID)]).tolist()):
+        place_number(ax, right + 0.16 + 0.2 * i, title.get_position()[1], n)
 
 
 def place_number(ax: Axes, x: float, y: float, n: int) -> None:
@@ -232,14 +217,14 @@ def place_number(ax: Axes, x: float, y: float, n: int) -> None:
     ax.text(x, y, str(n), ha="center", va="center_baseline", fontsize=SMALL_FONT, color=INK, bbox=disc)
 
 
-def write(ax: Axes, left: float, top: float, text: str, **style) -> None:
+def write(ax: Axes, left: float, top: float, text: str, **style) -> Text:
     """A line of text in the middle of a `LABEL` under `top`."""
     style = {"fontsize": FONT, "color": INK, "va": "center_baseline", "family": find_fonts(text)} | style
-    ax.text(left, top + LABEL / 2, text, **style)
+    return ax.text(left, top + LABEL / 2, text, **style)
 
 
-def write_heading(ax: Axes, left: float, top: float, text: str) -> None:
-    write(ax, left, top, text, fontweight="bold")
+def write_heading(ax: Axes, left: float, top: float, text: str) -> Text:
+    return write(ax, left, top, text, fontweight="bold")
 
 
 def write_class(ax: Axes, left: float, top: float, n: int, name: str) -> None:

@@ -73,7 +73,7 @@ def show_correlation(
     fig, axes = canvas.make_grid(1, len(levels) + 2, 1.0)
     canvas.show_image(axes[0, 0], query, "query and the point")
     canvas.mark_point(axes[0, 0], point, query.shape[1], query.shape[0])
-    canvas.show_image(axes[0, 1], canvas.overlay(support, mask.byte().numpy(), 0.15), "support and its mask")
+    canvas.show_image(axes[0, 1], canvas.mark_support(support, mask.byte().numpy()), "support and its mask")
     for ax, (name, values) in zip(axes[0, 2:], levels.items(), strict=True):
         touched = resize(mask[None, None], values.shape)[0, 0] > 0
         inside = f"{values[touched].max():.2f}" if touched.any() else "no cell"

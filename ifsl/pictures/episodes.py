@@ -58,11 +58,11 @@ def compose(
     fig, ax = canvas.make_canvas(across, down)
     place_support(ax, support, side)
     for frame, (title, mask) in zip(frames, panels.items(), strict=True):
-        canvas.write_heading(ax, frame[0], frame[1] - LABEL, title)
+        heading = canvas.write_heading(ax, frame[0], frame[1] - LABEL, title)
         if mask is None:
             canvas.place_image(ax, frame, image)
         else:
-            canvas.place_prediction(ax, frame, image, mask)
+            canvas.place_prediction(ax, frame, heading, image, mask)
     canvas.write_table(ax, left, under, support.class_names, columns)
     return fig
 
@@ -79,9 +79,12 @@ def place_support(ax: Axes, support, side: float, beside: int = 1) -> None:
 
 def place_shot(ax: Axes, frame: Frame, support, n: int, k: int, masked: bool = True) -> None:
     """Shot k of way n, both counted from 0, with its mask if there is one and it is wanted."""
-    masked = masked and support.masks is not None
-    mask = (n + 1) * support.masks[n, k].byte().numpy() if masked else None
-    canvas.place_image(ax, frame, to_image(support.supports[n, k]), mask, strength=0.15)
+    image = to_image(support.supports[n, k])
+    if support.masks is None or not masked:
+        canvas.place_image(ax, frame, image)
+    else:
+        mask = (n + 1) * support.masks[n, k].byte().numpy()
+        canvas.place_image(ax, frame, canvas.fade(image, mask), mask)
 
 
 def arrange(way: int, shot: int, panels: int, aspect: float) -> tuple[float, list[Frame]]:
@@ -158,7 +161,7 @@ def place_episode(
     size = canvas.fit(side, side, truth.shape[0] / truth.shape[1])
     for i, (title, marked) in enumerate({"support": None, "truth": truth, "prediction": mask}.items()):
         x = left + i * (side + GAP)
-        canvas.write(ax, x, top, title, color=QUIET, fontsize=SMALL_FONT)
+        heading = canvas.write(ax, x, top, title, color=QUIET, fontsize=SMALL_FONT)
         if marked is not None:
-            canvas.place_prediction(ax, (x, under, *size), ep.picture, marked)
+            canvas.place_prediction(ax, (x, under, *size), heading, ep.picture, marked)
     canvas.write_table(ax, left, under + side + GAP, ep.class_names, judge(ep, presence, mask))

@@ -51,7 +51,7 @@ def add_photos(found: dict[str, Prediction]) -> list[tuple[str, Prediction, bool
 
 def place_answer(ax: Axes, frame: Frame, one: Prediction) -> None:
     """A prediction's mask over its photo in a frame; under it, for each class, yes or no and its share."""
-    canvas.place_prediction(ax, frame, one.photo, one.segmentation)
+    canvas.place_image(ax, frame, one.photo, one.segmentation)
     for n, (name, flag) in enumerate(one.presence.items(), start=1):
         share = canvas.percent((one.segmentation == n).mean())
         canvas.write_class(

@@ -31,7 +31,7 @@ def show_masking(support: np.ndarray, masked: np.ndarray, mask: np.ndarray, rows
     row has one scale, symmetric about 0.
     """
     fig, axes = canvas.make_grid(max(len(rows), 2), 5, 0.95)
-    canvas.show_image(axes[0, 0], canvas.overlay(support, mask, 0.15), "support and mask")
+    canvas.show_image(axes[0, 0], canvas.mark_support(support, mask), "support and mask")
     canvas.show_image(axes[1, 0], masked, "masked image")
     for ax in axes[2:, 0]:
         ax.set_visible(False)

@@ -21,9 +21,8 @@ def show_propagation(rows: Sequence[tuple[Episode, dict[str, Tensor]]]) -> Inlin
     """
     fig, axes = canvas.make_grid(len(rows), 2 + len(rows[0][1]), 1, extra=0.6)
     for row, (ep, maps) in zip(axes, rows, strict=True):
-        marked = canvas.overlay_finely(canvas.support_image(ep), ep.masks[0, 0].byte().numpy())
         there = "present" if ep.presence[0] else "absent"
-        canvas.show_image(row[0], marked, f"support: {ep.class_names[0]}")
+        canvas.show_image(row[0], canvas.support_image(ep), f"support: {ep.class_names[0]}")
         canvas.show_image(row[1], canvas.square_query(ep)[0], f"query: {there}")
         for ax, (title, values) in zip(row[2:], maps.items(), strict=True):
             canvas.show_map(ax, values, title, note=f"largest value {values.max():.2f}")

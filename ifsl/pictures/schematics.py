@@ -108,7 +108,8 @@ def add_words(ax: Axes, layout: Layout, name: str, note: str) -> None:
 
 def draw_images(ax: Axes, layout: Layout, example: Example) -> None:
     """The support with its mask, and the query."""
-    sketching.place_picture(ax, layout.cut("images", 0), example.support, example.support_mask)
+    support = canvas.fade(example.support, example.support_mask)
+    sketching.place_picture(ax, layout.cut("images", 0), support, example.support_mask)
     sketching.place_picture(ax, layout.cut("images", 1), example.query)
     if not layout.small:
         for row, text in enumerate(("support", "query")):

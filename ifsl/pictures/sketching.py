@@ -169,10 +169,10 @@ def place_sign(ax: Axes, x: float, y: float, sign: str, mask: bool = False, radi
 
 
 def place_picture(ax: Axes, box: Box, image: np.ndarray, mask: np.ndarray | None = None, pile: bool = False) -> Box:
-    """An image (H, W, 3), with the outline of its mask (H, W); pile: there is one for each shot. Returns the box."""
+    """An image (H, W, 3), with its mask (H, W) over it; pile: there is one for each shot. Returns the box."""
     if pile:
         place_pile(ax, box)
-    canvas.place_image(ax, box, image, mask, 0.3, SHARP)
+    canvas.place_image(ax, box, image, mask, SHARP)
     return frame(ax, box)
 
 

@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from ..data.episodes import Episode
-from ..data.images import to_image
 from ..learners.maps import resize
 from . import canvas
 from .canvas import FONT, INK, QUIET, SMALL_FONT, InlineFigure
@@ -51,7 +50,7 @@ def show_two_cells(
     canvas.show_image(axes[1, 0], canvas.support_image(ep), f"support: {ep.class_names[0]}")
     mark_cells(axes[0, 0], points, query.shape[:2])
     if summary:
-        canvas.show_image(axes[2, 0], canvas.overlay(query, truth, 0.15), "query and true mask")
+        canvas.show_image(axes[2, 0], canvas.overlay(query, truth), "query and true mask")
     for row, name in zip(axes[:, 1], (*(f"seen from {name}" for name in NAMES), summary), strict=False):
         row.set_ylabel(name, fontsize=FONT, color=INK, fontweight="bold")
     for column, step in zip(axes[:, 1:].T, steps, strict=True):
@@ -85,8 +84,7 @@ def show_grids(ep: Episode, sides: Sequence[int], titles: Sequence[str]) -> Inli
     """
     fig, axes = canvas.make_grid(1, len(sides), 1.0, extra=0.5)
     fig.get_layout_engine().set(w_pad=0.12)
-    mask = ep.masks[0, 0]
-    image = canvas.overlay(to_image(ep.supports[0, 0]), mask.byte().numpy(), 0.15)
+    mask, image = ep.masks[0, 0], canvas.support_image(ep)
     for ax, side, title in zip(axes[0], sides, titles, strict=True):
         inside = (resize(mask[None, None], (side, side))[0, 0] > 0).numpy()
         canvas.show_image(ax, image, title, note=f"{inside.sum()} of {side * side} points inside")

@@ -86,15 +86,9 @@ def show_two_predictions(
             canvas.show_map(map_ax, values, f"{name}: map", note=describe_levels(values, truth))
             canvas.outline_mask(map_ax, truth, values.shape)
             mask = canvas.mask_of(values, len(query))
-            canvas.show_image(mask_ax, tint(query, mask), f"{name}: mask", judge_mask(mask > 0, truth > 0))
+            canvas.show_image(mask_ax, canvas.overlay(query, mask), f"{name}: mask", judge_mask(mask > 0, truth > 0))
     canvas.add_colour_bar(fig, axes, "probability")
     return fig
-
-
-def tint(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """An image (S, S, 3) in its own colours, its mask tinted in the colour of way 1."""
-    inside = (mask > 0)[..., None]
-    return np.where(inside, 0.4 * image + 0.6 * canvas.rgb(canvas.way_colour(1)), image).round().astype(np.uint8)
 
 
 def describe_levels(values: Tensor, truth: np.ndarray) -> str:

@@ -35,10 +35,11 @@ def show_three_tasks(ep: Episode) -> InlineFigure:
             place_shot(ax, (x, top + 2 * LABEL, SIDE, SIDE), ep, n, 0, masked)
         canvas.write(ax, x_query, top + LABEL, "query", color=QUIET)
         canvas.place_image(ax, (x_query, top + 2 * LABEL, width, SIDE), ep.picture)
-        canvas.write(ax, x_answer, top + LABEL, "answer", color=QUIET)
+        title = canvas.write(ax, x_answer, top + LABEL, "answer", color=QUIET)
         x_text = x_answer
         if masked:
-            canvas.place_prediction(ax, (x_answer, top + 2 * LABEL, width, SIDE), ep.picture, ep.query_mask.numpy())
+            frame = (x_answer, top + 2 * LABEL, width, SIDE)
+            canvas.place_prediction(ax, frame, title, ep.picture, ep.query_mask.numpy())
             x_text += width + 0.15
         for place, n in enumerate(ways if asked else []):
             words = f"{ep.class_names[n]}: {canvas.yes(ep.presence[n])}"

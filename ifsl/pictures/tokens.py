@@ -5,7 +5,6 @@ Letters: C correlation channels, h w grid of the query, T support tokens (the cl
 
 from math import isqrt
 
-import numpy as np
 from torch import Tensor
 
 from ..data.episodes import Episode
@@ -44,8 +43,6 @@ def show_key_masks(ep: Episode, grids: dict[str, Tensor]) -> InlineFigure:
     """The support with its mask, then which cells take part on coarse grids: {title: (h, w) bool}."""
     fig, axes = canvas.make_grid(1, 1 + len(grids), 1)
     canvas.show_image(axes[0, 0], canvas.support_image(ep), "support and mask")
-    mask = ep.masks[0, 0].numpy().astype(np.uint8)
-    axes[0, 0].images[0].set_data(canvas.overlay_finely(canvas.support_image(ep), mask))
     for ax, (title, inside) in zip(axes[0, 1:], grids.items(), strict=True):
         canvas.show_map(ax, inside.float(), title, note=f"{int(inside.sum())} of {inside.numel()} cells take part")
     return fig
