@@ -6,12 +6,13 @@
 #   sbatch ci/array.sh                  on a cluster, a job for each pair: the five learners on four folds of Pascal-5i
 #   bash ci/array.sh                    the same here, one after another; then one table of all results in build/table.md
 #   METHODS="asnet hsnet" FOLDS="0 1" bash ci/array.sh -p datapath data/tiny -p steps 20
+#   METHODS="asnet hsnet" FOLDS="0 1" sbatch --array=0-3 ci/array.sh     four runs, on a cluster
 #
-# Arguments go to papermill; without any, the runs are as published. NAME=... begins the reports' names. Give the same
-# command again to go on.
+# Arguments go to papermill; without any, the runs are as published. With some, name the data as well: -p datapath data.
+# NAME=... begins the reports' names. Give the same command again to go on.
 set -euo pipefail
 cd "${SLURM_SUBMIT_DIR:-$(dirname "$0")/..}"
-source .venv/bin/activate
+[ ! -f .venv/bin/activate ] || source .venv/bin/activate # (with conda, activate it before)
 mkdir -p build
 
 read -ra methods <<<"${METHODS:-panet pfenet hsnet asnet asnethm}"
@@ -19,7 +20,13 @@ read -ra folds <<<"${FOLDS:-0 1 2 3}"
 [ $# -gt 0 ] || set -- -p benchmark pascal -p backbone resnet50 -p datapath data
 
 first=0 last=$((${#methods[@]} * ${#folds[@]} - 1))
-[ -z "${SLURM_ARRAY_TASK_ID:-}" ] || first=$SLURM_ARRAY_TASK_ID last=$SLURM_ARRAY_TASK_ID
+if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then
+    [ "$SLURM_ARRAY_TASK_ID" -le "$last" ] || {
+        echo "Run $SLURM_ARRAY_TASK_ID: there are only $((last + 1)) runs; give sbatch --array=0-$last." >&2
+        exit 2
+    }
+    first=$SLURM_ARRAY_TASK_ID last=$SLURM_ARRAY_TASK_ID
+fi
 for ((task = first; task <= last; task++)); do
     method=${methods[task / ${#folds[@]}]} fold=${folds[task % ${#folds[@]}]}
     papermill notebooks/13_full_training.ipynb "build/${NAME:-}$method-fold$fold.ipynb" \

@@ -136,7 +136,9 @@ def build_parser() -> Parser:
 
     testing = parser.add_argument_group("testing")
     testing.add_argument("--eval", action="store_true", help="test the best checkpoint of the log folder")
-    testing.add_argument("--checkpoint", metavar="FILE", help=f"test this one instead; {UNTRAINED}: none")
+    testing.add_argument(
+        "--checkpoint", metavar="FILE", help=f"test this one instead, also tiny/asnet and so on; {UNTRAINED}: none"
+    )
     testing.add_argument("--episodes", type=int, metavar="E", help="test episodes (default: 1000)")
     testing.add_argument(
         "--own-size", action="store_true", help="with --task fs-s: compare masks at each query's own size"
@@ -270,7 +272,7 @@ def load(settings: Settings, given: dict, checkpoint: str | None):
 
         torch.manual_seed(settings.seed)
         return build_model(settings.method, settings.backbone, settings.pretrained, **settings.options)
-    path = Path(checkpoint) if checkpoint else best_checkpoint(settings.folder)
+    path = checkpoint or best_checkpoint(settings.folder)
     asked = {name: given[name] for name in ("method", "backbone", *OPTIONS) if name in given}
     return load_model(path, **asked)
 

@@ -41,7 +41,7 @@ def read_url(what: str, url: str, check_hash: bool = False) -> dict[str, Tensor]
         raise InputError(
             f"{what} are not on this machine and could not be downloaded ({error}); "
             f"fetch {url} where there is a network and put it at {path}."
-        ) from error
+        ) from None  # the message has the cause; its traceback is three screens long
     except Exception as error:  # a broken file: EOF, unpickling, hash
         raise InputError(f"{path} is not the file of {url} ({error}); delete it and fetch it again.") from error
 

@@ -21,7 +21,7 @@ from ifsl.run.settings import Settings
 from ifsl.run.training import train
 assert Path(ifsl.__file__).is_relative_to(Path.cwd())
 method, backbone, root = sys.argv[1:]
-size = 64 if backbone == "small" else 257
+size = 257 if backbone != "small" else 272 if method.startswith("asnet") else 64
 quick = dict(method=method, backbone=backbone, datapath=root, bsz=2, val_every=2, val_episodes=2, workers=0)
 quick |= dict(size=size, nowandb=True)
 folder = train(Settings(**quick, steps=2))
@@ -62,7 +62,12 @@ def extended(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize(
     ("method", "backbone"),
-    [("mean", "small"), ("mean", "efficientnet_lite0"), ("asnet-weighted", "efficientnet_lite0")],
+    [
+        ("mean", "small"),
+        ("mean", "efficientnet_lite0"),
+        ("asnet-weighted", "efficientnet_lite0"),
+        ("asnet-weighted", "small"),
+    ],
 )
 def test_what_is_added_trains_saves_loads_evaluates_and_resumes(extended, tiny_root, tmp_path, method, backbone):
     shutil.copytree(extended / "ifsl", tmp_path / "ifsl")

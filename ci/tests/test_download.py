@@ -521,6 +521,7 @@ def little_coco(tmp_path):
 
 
 def test_derived_lists(little_coco, capsys):
+    (little_coco / "splits" / "coco" / "trn").mkdir(parents=True)  # a failed download of the lists leaves this
     assert main(["derive", "coco", "--root", str(little_coco), "--workers", "1"]) == 0
     assert "trn has 4 of 4 images, 2 of 80 classes; val has 11 of 12 images, 5 of 80" in capsys.readouterr().out
     bench = ifsl.Benchmark("coco", little_coco, fold=0)

@@ -113,6 +113,7 @@ def test_the_defaults_are_the_published_ones_and_those_that_help_names():
         (["--way", "6"], "way is 6"),
         (["--eval"], "best_model.ckpt"),
         (["--eval", "--checkpoint", "gone.ckpt"], "gone.ckpt"),
+        (["--eval", "--checkpoint", "tiny/gone"], "no kept learner 'tiny/gone'; choose from tiny/asnet"),
         (["--eval", "--checkpoint", "untrained", "--episodes", "0"], "episodes"),
         (["--eval", "--checkpoint", "untrained", "--devices", "cpu:2"], "testing runs on one"),
     ],

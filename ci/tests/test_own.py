@@ -218,7 +218,7 @@ def spoil(kind, folder):
         ("a file", "There is no folder"),
         ("no classes", "no sub-folders"),
         ("photo among the examples", "one of the examples"),
-        ("no photo", "none.jpg is missing"),
+        ("no photo", "none.jpg is missing; give the path of your photo"),
         ("photo is a folder", "no whole picture"),
         ("photo is nothing", "query_path is a NoneType"),
         ("too many shots", "blue disc has 2 pictures, too few for 3"),

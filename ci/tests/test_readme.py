@@ -77,3 +77,7 @@ def test_the_array_runs_every_pair_or_the_one_of_its_job(tmp_path, task):
     ]
     table = ["python -m ifsl.collect logs --format markdown --out build/table.md"]
     assert called == expected + (table if task is None else [])
+    beyond = subprocess.run(
+        ["bash", "ci/array.sh"], cwd=tmp_path, env=env | {"SLURM_ARRAY_TASK_ID": "4"}, capture_output=True
+    )
+    assert beyond.returncode == 2 and b"--array=0-3" in beyond.stderr

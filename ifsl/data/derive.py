@@ -42,7 +42,7 @@ def derive_lists(root: Path, name: str, workers: int | None = None) -> str:
     masks, if a split comes out empty, or if the folder holds lists that were not derived.
     """
     folder = root / "splits" / name
-    if folder.exists() and not (folder / DERIVED).is_file():
+    if not (folder / DERIVED).is_file() and any(path.is_file() for path in folder.rglob("*")):
         raise InputError(f"{folder} holds lists that were not derived; move them away first.")
     found = _find_pascal_images(root) if name == "pascal" else _find_coco_images(root)
     part = folder.with_name(f"{name}.derived")

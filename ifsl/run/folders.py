@@ -87,6 +87,8 @@ def predict_folder(
     for name, path in (("support_folder", support_folder), ("query_path", query_path)):
         if not isinstance(path, str | Path):
             raise InputError(f"{name} is a {type(path).__name__}; give a path.")
+    if not Path(query_path).exists():
+        raise InputError(f"{query_path} is missing; give the path of your photo.")
     photo = read_image(query_path)
     support = read_support(support_folder, model.image_size, shot, weak)
     if any(path.samefile(query_path) for paths in support.pictures for path in paths):
