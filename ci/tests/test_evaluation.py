@@ -104,6 +104,7 @@ def test_a_saved_result_is_read_again(bench, tmp_path):
     result = evaluate(Threshold(), bench, 2, 1, 6, workers=0, progress=False)
     path = result.save(tmp_path)[0]
     again = Result.load(path)
+    assert '"version"' in result.settings["tiny"]
     assert again == result and again.intervals() == result.intervals() and again.table() == result.table()
     for text in ("", "[]", "{}", '{"iou_per_class": 3}', path.read_text().replace('"er"', '"error"')):
         path.write_text(text)

@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 from ..data.benchmarks import Benchmark
 from ..data.classes import FOLDS, fold_classes
 from ..data.files import write_whole
+from ..data.lists import STAMP
 from ..data.loading import TEST_EPISODES, TestEpisodes, loader
 from ..errors import InputError, shown, writing
 from ..learners.learner import Learner, check_episode
@@ -35,9 +36,9 @@ METRICS = {"er": "ER", "miou": "mIoU", "fb_iou": "FB-IoU"}
 
 SAME_EPISODES = (
     *("benchmark", "fold", "split", "lists", "way", "shot", "episodes", "void", "task", "compared_at"),
-    *("augment", "objects"),
+    *("augment", "objects", "tiny"),
 )
-"""Settings that two results must share to be over the same episodes."""
+"""Settings that two results must share to be over the same episodes, as far as both have them."""
 
 TRAINED = ("benchmark", "fold", "step", "seed", "task", "weak", "lists")
 """What a result says of the training of the learner, if its checkpoint tells it."""
@@ -296,6 +297,7 @@ def evaluate(
             "objects": objects,
             "objects_lists": bench.queries_source(objects) if objects else None,
             "data": str(bench.root),
+            "tiny": read_stamp(bench.root),
             **trace_training(model),
             "seen_classes": [bench.class_names[c] for c in seen],
             "device": str(device),
@@ -327,6 +329,14 @@ def predictions(
             )
         presence, segmentations = model.decide(maps, batch["sizes"], task)
         yield batch | {"found_presence": presence, "found_masks": segmentations}
+
+
+def read_stamp(root: Path) -> str | None:
+    """What a tiny benchmark says of itself: version, seed and sizes, from which it was made; None for other data."""
+    try:
+        return (root / STAMP).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return None
 
 
 def trace_training(model: Learner) -> dict:
