@@ -19,7 +19,6 @@ from .canvas import FONT, WIDTH, InlineFigure
 from .sketching import MASK, MIDDLE, Box, Example, draw_arrow, guess_map, say
 
 MARK = "#3F7FBF"  # round a highlighted part: a blue that is seen on a white and on a dark page
-GRID = 5  # cells in a row of the small grids
 
 
 class Layout(NamedTuple):
