@@ -157,7 +157,7 @@ def draw_support_mask(ax: Axes, layout: Layout, example: Example) -> None:
     draw_arrow(ax, (start.east[0], start.top + 0.06), (start.east[0] + 0.12, start.top + 0.06),
                (start.east[0] + 0.12, height), (x, height), (x, end.top), mask=True)  # fmt: skip
     if not layout.small:
-        sketching.write_shape(ax, layout.areas["backbone"].centre[0], height, "support mask")
+        sketching.place_label(ax, layout.areas["backbone"].centre[0], height, "support mask")
 
 
 def draw_maps(ax: Axes, layout: Layout, example: Example) -> None:

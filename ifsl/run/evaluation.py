@@ -230,40 +230,21 @@ def evaluate(
         raise InputError(model.needs_masks)
     check_task(task, way, weak, void_ignore, own_size)
     check_setting(augment, objects, way, task, weak)
-    seen = find_seen_classes(model, bench)
-    if seen and not seen_classes:
-        raise InputError(
-            f"This {model.method} was trained on fold {model.settings['fold']}, whose training classes include "
-            f"{bench.class_names[seen[0]]}; evaluate it on that fold, or allow seen_classes."
-        )
+    seen = find_seen_classes(model, bench, seen_classes)
     bench.check_layout()
     data = TestEpisodes(bench, way, shot, episodes, size, void_ignore, task, own_size, augment, objects)
     episodes = len(data)
     er, miou = ExactRatio(None if augment else way).to(device), MeanIoU(bench.class_ids).to(device)
-    exact, totals = [], [torch.stack([miou.intersection, miou.union])]  # after each episode: 2, classes
     training, home = model.training, next(model.parameters()).device
     model.to(device).eval()
     bar = tqdm(total=episodes, unit="episode", desc=f"{way}-way {shot}-shot", disable=not progress)
-    batches = loader(data, batch, workers, augmented=bool(augment))
+    batches = predictions(model, loader(data, batch, workers, augmented=bool(augment)), device, weak, task)
     try:
         with memory_errors("testing", batch=batch, size=size, shot=shot):
-            for found in predictions(model, batches, device, weak, task):
-                if task == "fs-cs":
-                    true_presence = found["presence"].to(device)
-                    er.update(found["found_presence"], true_presence)
-                    exact += (found["found_presence"] == true_presence).all(dim=1).tolist()
-                for guess, truth, ways in zip(
-                    found["found_masks"], found["query_masks"], found["classes"], strict=True
-                ):
-                    miou.update([guess], [truth.to(device)], ways[None])
-                    totals.append(torch.stack([miou.intersection, miou.union]))
-                bar.update(len(found["classes"]))
-                shown_er = {"ER": f"{er.compute().item():.1f}"} if task == "fs-cs" else {}
-                bar.set_postfix(shown_er | {"mIoU": f"{miou.compute().item():.1f}"})
+            exact, counted = measure(batches, er, miou, task, bar)
     finally:
         bar.close()
         model.to(home).train(training)
-    counted = torch.stack(totals).diff(dim=0).tolist()  # episodes, 2, classes
     counts = [
         {c: (intersection[c], union[c]) for c in [0, *drawn.classes]}
         for drawn, (intersection, union) in zip(data.draws, counted, strict=True)
@@ -307,6 +288,30 @@ def evaluate(
     )
 
 
+def measure(
+    batches: Iterable[dict], er: ExactRatio, miou: MeanIoU, task: str, bar: tqdm
+) -> tuple[list[bool], list[list[list[int]]]]:
+    """Update both metrics, and the bar, with batches of `predictions`.
+
+    Returns for each episode whether all its presences are right (nothing in FS-S), and its intersections and unions in
+    pixels: (episodes, 2, classes).
+    """
+    exact, totals = [], [torch.stack([miou.intersection, miou.union])]  # after each episode: 2, classes
+    device = miou.union.device
+    for found in batches:
+        if task == "fs-cs":
+            true_presence = found["presence"].to(device)
+            er.update(found["found_presence"], true_presence)
+            exact += (found["found_presence"] == true_presence).all(dim=1).tolist()
+        for guess, truth, ways in zip(found["found_masks"], found["query_masks"], found["classes"], strict=True):
+            miou.update([guess], [truth.to(device)], ways[None])
+            totals.append(torch.stack([miou.intersection, miou.union]))
+        bar.update(len(found["classes"]))
+        shown_er = {"ER": f"{er.compute().item():.1f}"} if task == "fs-cs" else {}
+        bar.set_postfix(shown_er | {"mIoU": f"{miou.compute().item():.1f}"})
+    return exact, torch.stack(totals).diff(dim=0).tolist()
+
+
 @torch.inference_mode()
 def predictions(
     model: Learner, batches: Iterable[dict], device: torch.device, weak: bool = False, task: str = "fs-cs"
@@ -345,12 +350,21 @@ def trace_training(model: Learner) -> dict:
     return {name: model.settings.get(name) for name in ("checkpoint", "sha256")} | {"trained": trained or None}
 
 
-def find_seen_classes(model: Learner, bench: Benchmark) -> list[int]:
-    """The classes of the benchmark's split that the learner was trained on, as far as its checkpoint tells."""
+def find_seen_classes(model: Learner, bench: Benchmark, allowed: bool) -> list[int]:
+    """The classes of the benchmark's split that the learner was trained on, as far as its checkpoint tells.
+
+    Raises `InputError` if there are any that are not allowed.
+    """
     trained = model.settings
     if trained.get("benchmark") != bench.name or trained.get("fold") not in range(FOLDS):
         return []
-    return sorted(set(fold_classes(bench.name, trained["fold"], "trn")) & set(bench.class_ids))
+    seen = sorted(set(fold_classes(bench.name, trained["fold"], "trn")) & set(bench.class_ids))
+    if seen and not allowed:
+        raise InputError(
+            f"This {model.method} was trained on fold {trained['fold']}, whose training classes include "
+            f"{bench.class_names[seen[0]]}; evaluate it on that fold, or allow seen_classes."
+        )
+    return seen
 
 
 def describe_learner(settings: dict) -> list[str]:
