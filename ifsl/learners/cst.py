@@ -1,4 +1,4 @@
-"""CST, the classification-segmentation transformer.
+"""CST, the classification-segmentation transformer (chapter 16).
 
 Source: Kang, Koniusz, Cho & Murray, *Distilling Self-Supervised Vision Transformers for Weakly-Supervised Few-Shot
 Classification & Segmentation*, CVPR 2023, https://arxiv.org/abs/2307.03407

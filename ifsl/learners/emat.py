@@ -1,4 +1,4 @@
-"""EMAT, the efficient masked attention transformer.
+"""EMAT, the efficient masked attention transformer (chapter 16).
 
 Source: Carrión-Ojeda, Roth & Schaub-Meyer, *Efficient Masked Attention Transformer for Few-Shot Classification and
 Segmentation*, GCPR 2025, https://arxiv.org/abs/2507.23642

@@ -1,7 +1,4 @@
-"""HM, hybrid masking: ASNet with support features that are masked in two ways (chapter 09).
-
-Letters: M images, D channels, h w feature grid, S image side.
-"""
+"""HM, hybrid masking: ASNet with support features that are masked in two ways (chapter 09)."""
 
 import torch
 from torch import Tensor

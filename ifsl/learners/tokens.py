@@ -1,4 +1,4 @@
-"""What CST and EMAT share: correlation tokens, the attention over them, two heads, and what their maps mean.
+"""What CST and EMAT share: correlation tokens, attention over them, two heads, and what their maps mean (chapter 16).
 
 A support is a row of tokens: one for its whole image, the class token, and one for each cell of a coarse grid. All of
 them are compared with every cell of the query. Two layers of attention reduce each query cell's row of correlations to
