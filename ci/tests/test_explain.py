@@ -27,11 +27,6 @@ from ifsl.pictures.tasks import show_three_tasks
 from ifsl.run.roofline import CARDS, Work
 
 
-@pytest.fixture(scope="module")
-def bench(tiny_root) -> Benchmark:
-    return Benchmark("pascal", tiny_root)
-
-
 def some_maps(way: int, side: int = 12) -> torch.Tensor:
     """Maps (1, N, 2, side, side) whose foreground rises from way to way and from left to right."""
     foreground = torch.linspace(0.02, 0.9, side).expand(side, side) * torch.arange(1, way + 1)[:, None, None] / way
