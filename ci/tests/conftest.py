@@ -22,6 +22,14 @@ def tiny_root() -> Path:
     return root
 
 
+@pytest.fixture(scope="module")
+def bench(tiny_root: Path):
+    """The tests of the tiny Pascal's fold 0; each file of tests gets its own."""
+    from ifsl import Benchmark
+
+    return Benchmark("pascal", tiny_root)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Expected numbers and official lists beside the checkout; without them, tests that need them skip."""

@@ -31,11 +31,6 @@ CLASS_IDS = {"pascal": [1, 2, 3, 4, 5], "coco": [2, 6, 10, 14]}
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture(scope="module")
-def bench(tiny_root):
-    return Benchmark("pascal", tiny_root)
-
-
 # Augmented support sets -----------------------------------------------------------------------------------------------
 
 

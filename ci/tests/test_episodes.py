@@ -14,11 +14,6 @@ from ifsl.errors import InputError
 from ifsl.learners.maps import VOID
 
 
-@pytest.fixture(scope="module")
-def bench(tiny_root):
-    return ifsl.Benchmark("pascal", tiny_root)
-
-
 @pytest.fixture
 def copied(bench, tmp_path):
     """A benchmark root with the pictures of episode 0 alone, free to be spoilt; and that episode's names."""

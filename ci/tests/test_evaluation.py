@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-import ifsl
 from ifsl.errors import InputError
 from ifsl.learners import Learner
 from ifsl.learners.maps import merge_shots
@@ -38,11 +37,6 @@ class Threshold(Learner):
         logit = 4 * (query.mean(1) - self.bias)[:, None, None].expand(-1, way, shot, -1, -1)
         tint = support.unflatten(0, (-1, way, shot)).mean((3, 4, 5))[..., None, None]
         return merge_shots(torch.stack([-logit, logit + tint], dim=3).log_softmax(dim=3))
-
-
-@pytest.fixture(scope="module")
-def bench(tiny_root):
-    return ifsl.Benchmark("pascal", tiny_root)
 
 
 def test_figures_depend_on_neither_batch_nor_workers(bench):
@@ -104,6 +98,7 @@ def test_a_saved_result_is_read_again(bench, tmp_path):
     result = evaluate(Threshold(), bench, 2, 1, 6, workers=0, progress=False)
     path = result.save(tmp_path)[0]
     again = Result.load(path)
+    assert '"version"' in result.settings["tiny"]
     assert again == result and again.intervals() == result.intervals() and again.table() == result.table()
     for text in ("", "[]", "{}", '{"iou_per_class": 3}', path.read_text().replace('"er"', '"error"')):
         path.write_text(text)

@@ -83,16 +83,11 @@ def test_values_of_other_libraries() -> None:
             to_number(odd)
 
 
-def test_odd_answers_are_wrong(bench_of_chapter: Benchmark) -> None:
+def test_odd_answers_are_wrong(bench: Benchmark) -> None:
     for name in load_all():
         for odd in ODD:
-            verdict = judge(name, odd, **context_of(name, bench_of_chapter))
+            verdict = judge(name, odd, **context_of(name, bench))
             assert not verdict.right and verdict.why.strip(), (name, odd, verdict)
-
-
-@pytest.fixture
-def bench_of_chapter(tiny_root: Path) -> Benchmark:
-    return Benchmark("pascal", tiny_root, 0)
 
 
 def context_of(name: str, bench: Benchmark) -> dict:

@@ -3,22 +3,30 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
+from answers import make_tests
 
 from ifsl import Benchmark
 from ifsl.course.exercises import judge
 
+RIGHT = [
+    *[("00.1", answer) for answer in (32, 32.0, np.int64(32), torch.tensor(32), np.array([32]))],
+    *[("00.3", answer) for answer in ((26, 25), [26, 25], np.array([26, 25]), (np.int64(26), torch.tensor(25)))],
+]
+WRONG = [
+    ("00.1", 31, "empty"),
+    ("00.1", 5, "any subset"),
+    ("00.1", 10, "multiply"),
+    ("00.1", "32", "number"),
+    ("00.3", (26, 26), "does not get it"),
+    ("00.3", (25, 25), "query is an image"),
+    ("00.3", (25, 26), "Images first"),
+    ("00.3", (7, 7), "N · K supports"),
+    ("00.3", 26, "list of numbers"),
+    ("00.3", (26, 25, 1), "list of 2"),
+]
 
-@pytest.mark.parametrize("answer", [32, 32.0, np.int64(32), torch.tensor(32), np.array([32])])
-def test_presence_vectors(answer: object) -> None:
-    assert judge("00.1", answer).right
-
-
-@pytest.mark.parametrize(("answer", "why"), [(31, "empty"), (5, "any subset"), (10, "multiply"), ("32", "number")])
-def test_wrong_presence_vectors(answer: object, why: str) -> None:
-    verdict = judge("00.1", answer)
-    assert not verdict.right and why in verdict.why
+test_right, test_wrong = make_tests(RIGHT, WRONG)
 
 
 def test_always_there(tiny_root: Path) -> None:
@@ -30,14 +38,3 @@ def test_always_there(tiny_root: Path) -> None:
     for answer, why in ((100 - true, "“not there”"), (true / 100, "in %"), (true + 3, "too high"), (0, "too low")):
         verdict = judge("00.2", answer, bench=bench, episodes=40)
         assert not verdict.right and why in verdict.why
-
-
-@pytest.mark.parametrize("answer", [(26, 25), [26, 25], np.array([26, 25]), (np.int64(26), torch.tensor(25))])
-def test_images_and_masks(answer: object) -> None:
-    assert judge("00.3", answer).right
-
-
-@pytest.mark.parametrize("answer", [(26, 26), (25, 25), (25, 26), (7, 7), 26, (26, 25, 1)])
-def test_wrong_images_and_masks(answer: object) -> None:
-    verdict = judge("00.3", answer)
-    assert not verdict.right and len(verdict.why) > 15

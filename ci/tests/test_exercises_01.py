@@ -3,23 +3,24 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
+from answers import make_tests
 
 from ifsl import Benchmark
 from ifsl.course.exercises import judge
 from ifsl.course.presence import count_shown, find_shown
 
+RIGHT = [("01.1", answer) for answer in ((3, 1, 8), [3.0, 1, 8], np.array([3, 1, 8]), torch.tensor([3, 1, 8]))]
+WRONG = [
+    ("01.1", (3, 1, 7), "the empty answer"),
+    ("01.1", (3, 3, 8), "FS-S assumes"),
+    ("01.1", (8, 1, 3), "FS-C assumes"),
+    ("01.1", (1, 1, 8), "FS-C assumes"),
+    ("01.1", (3, 1, 6), "is 0 or 1"),
+    ("01.1", 12, "list of numbers"),
+]
 
-@pytest.mark.parametrize("answer", [(3, 1, 8), [3.0, 1, 8], np.array([3, 1, 8]), torch.tensor([3, 1, 8])])
-def test_vectors(answer: object) -> None:
-    assert judge("01.1", answer).right
-
-
-@pytest.mark.parametrize("answer", [(3, 1, 7), (3, 3, 8), (8, 1, 3), (1, 1, 8), (3, 1, 6), 12])
-def test_wrong_vectors(answer: object) -> None:
-    verdict = judge("01.1", answer)
-    assert not verdict.right and len(verdict.why) > 20
+test_right, test_wrong = make_tests(RIGHT, WRONG)
 
 
 def test_none_of_them(tiny_root: Path) -> None:

@@ -3,30 +3,22 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
+from answers import make_tests
 
 from ifsl import Benchmark
 from ifsl.course.exercises import judge
 
+RIGHT = [("02.1", 0), ("02.1", np.int64(0)), ("02.2", 0.757), ("02.2", torch.tensor(28 / 37))]
+WRONG = [
+    ("02.1", 1, "start at 1"),
+    ("02.1", 2, "look for 37"),
+    ("02.2", 0.75, "Close"),
+    ("02.2", 0.9, "too high"),
+    ("02.2", 0.5, "too low"),
+]
 
-@pytest.mark.parametrize(
-    ("name", "answer", "right"),
-    [
-        ("02.1", 0, True),
-        ("02.1", np.int64(0), True),
-        ("02.1", 1, False),
-        ("02.1", 2, False),
-        ("02.2", 0.757, True),
-        ("02.2", torch.tensor(28 / 37), True),
-        ("02.2", 0.75, False),
-        ("02.2", 0.9, False),
-        ("02.2", 0.5, False),
-    ],
-)
-def test_answers(name: str, answer: object, right: bool) -> None:
-    verdict = judge(name, answer)
-    assert verdict.right is right and len(verdict.why) > 15
+test_right, test_wrong = make_tests(RIGHT, WRONG)
 
 
 def test_first_empty(tiny_root: Path) -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from answers import make_tests
 from torch import Tensor
 
 from ifsl import MeanIoU
@@ -13,44 +14,33 @@ def find_present(log_prob: Tensor, tau: float) -> Tensor:
     return log_prob[:, :, 1].amax(dim=(-2, -1)).exp() >= tau
 
 
-@pytest.mark.parametrize(
-    ("name", "answer"),
-    [
-        ("04.1", find_present),
-        ("04.1", lambda log_prob, tau: find_present(log_prob, tau).numpy()),
-        ("04.2", (True, 0)),
-        ("04.2", [np.bool_(True), np.int64(0)]),
-        ("04.3", 35),
-        ("04.3", torch.tensor(35.0)),
-    ],
-)
-def test_right(name: str, answer: object) -> None:
-    assert judge(name, answer).right
+RIGHT = [
+    ("04.1", find_present),
+    ("04.1", lambda log_prob, tau: find_present(log_prob, tau).numpy()),
+    ("04.2", (True, 0)),
+    ("04.2", [np.bool_(True), np.int64(0)]),
+    ("04.3", 35),
+    ("04.3", torch.tensor(35.0)),
+]
+WRONG = [
+    ("04.1", lambda log_prob, tau: log_prob[:, :, 0].amax(dim=(-2, -1)).exp() >= tau, "background"),
+    ("04.1", lambda log_prob, tau: log_prob[:, :, 1].mean(dim=(-2, -1)).exp() >= tau, "mean over the cells"),
+    ("04.1", lambda log_prob, tau: find_present(log_prob, tau).any(dim=1), "shape"),
+    ("04.1", lambda log_prob, tau: find_present(log_prob, 0.5), "τ = 0.9"),
+    ("04.1", 0.5, "function"),
+    ("04.2", (True, 1), "mean of both log-backgrounds"),
+    ("04.2", (True, 2), "0.02"),
+    ("04.2", (False, 0), "does not depend"),
+    ("04.2", True, "pair"),
+    ("04.3", 25, "sum the pixels"),
+    ("04.3", 70, "Class B counts"),
+    ("04.3", 33.3, "over episodes"),
+    ("04.3", 62.22, "classes apart"),
+    ("04.3", 0.35, "in %"),
+    ("04.3", 99, "Sum I and U"),
+]
 
-
-@pytest.mark.parametrize(
-    ("name", "answer", "why"),
-    [
-        ("04.1", lambda log_prob, tau: log_prob[:, :, 0].amax(dim=(-2, -1)).exp() >= tau, "background"),
-        ("04.1", lambda log_prob, tau: log_prob[:, :, 1].mean(dim=(-2, -1)).exp() >= tau, "mean over the cells"),
-        ("04.1", lambda log_prob, tau: find_present(log_prob, tau).any(dim=1), "shape"),
-        ("04.1", lambda log_prob, tau: find_present(log_prob, 0.5), "τ = 0.9"),
-        ("04.1", 0.5, "function"),
-        ("04.2", (True, 1), "mean of both log-backgrounds"),
-        ("04.2", (True, 2), "0.02"),
-        ("04.2", (False, 0), "does not depend"),
-        ("04.2", True, "pair"),
-        ("04.3", 25, "sum the pixels"),
-        ("04.3", 70, "Class B counts"),
-        ("04.3", 33.3, "over episodes"),
-        ("04.3", 62.22, "classes apart"),
-        ("04.3", 0.35, "in %"),
-        ("04.3", 99, "Sum I and U"),
-    ],
-)
-def test_wrong(name: str, answer: object, why: str) -> None:
-    verdict = judge(name, answer)
-    assert not verdict.right and why in verdict.why
+test_right, test_wrong = make_tests(RIGHT, WRONG)
 
 
 def test_the_exercise_on_miou_as_the_metric_counts_it() -> None:

@@ -1,11 +1,10 @@
-"""The exercises of chapter 08 tell right from wrong, and what couples the query cells of ASNet."""
+"""The exercises of chapter 08, and what couples the query cells of ASNet."""
 
 import numpy as np
-import pytest
 import torch
+from answers import make_tests
 from torch import Tensor
 
-from ifsl.course.exercises import judge
 from ifsl.learners.asnet import AttentiveSqueezeLayer
 
 
@@ -13,41 +12,30 @@ def masked_softmax(logits: Tensor, inside: Tensor) -> Tensor:
     return logits.masked_fill(~inside, -1e9).softmax(dim=-1)
 
 
-@pytest.mark.parametrize(
-    ("name", "answer"),
-    [
-        ("08.1", (7, 2)),
-        ("08.1", np.array([7, 2])),
-        ("08.2", masked_softmax),
-        ("08.3", (48_020_000, 612_500_000)),
-        ("08.3", torch.tensor([48_020_000, 612_500_000])),
-    ],
-)
-def test_right(name: str, answer: object) -> None:
-    assert judge(name, answer).right
+RIGHT = [
+    ("08.1", (7, 2)),
+    ("08.1", np.array([7, 2])),
+    ("08.2", masked_softmax),
+    ("08.3", (48_020_000, 612_500_000)),
+    ("08.3", torch.tensor([48_020_000, 612_500_000])),
+]
+WRONG = [
+    ("08.1", (6, 1), "padding"),
+    ("08.1", (7, 1), "first side"),
+    ("08.1", (13, 7), "rounded down"),
+    ("08.1", 7, "list"),
+    ("08.2", lambda logits, inside: logits.masked_fill(~inside, -torch.inf).softmax(dim=-1), "no key is inside"),
+    ("08.2", lambda logits, inside: logits.softmax(dim=-1) * inside, "sum to 1"),
+    ("08.2", lambda logits, inside: masked_softmax(0 * logits, inside), "softmax of the logits"),
+    ("08.2", lambda logits, inside: logits.softmax(dim=-1), "outside"),
+    ("08.2", lambda logits, inside: logits[0], "same shape"),
+    ("08.2", 3, "function"),
+    ("08.3", (6_002_500, 76_562_500), "heads"),
+    ("08.3", (48_020_000, 98_000_000), "first number"),
+    ("08.3", (1, 2), "Multiply"),
+]
 
-
-@pytest.mark.parametrize(
-    ("name", "answer", "why"),
-    [
-        ("08.1", (6, 1), "padding"),
-        ("08.1", (7, 1), "first side"),
-        ("08.1", (13, 7), "rounded down"),
-        ("08.1", 7, "list"),
-        ("08.2", lambda logits, inside: logits.masked_fill(~inside, -torch.inf).softmax(dim=-1), "no key is inside"),
-        ("08.2", lambda logits, inside: logits.softmax(dim=-1) * inside, "sum to 1"),
-        ("08.2", lambda logits, inside: masked_softmax(0 * logits, inside), "softmax of the logits"),
-        ("08.2", lambda logits, inside: logits.softmax(dim=-1), "outside"),
-        ("08.2", lambda logits, inside: logits[0], "same shape"),
-        ("08.2", 3, "function"),
-        ("08.3", (6_002_500, 76_562_500), "heads"),
-        ("08.3", (48_020_000, 98_000_000), "first number"),
-        ("08.3", (1, 2), "Multiply"),
-    ],
-)
-def test_wrong_answers_are_explained(name: str, answer: object, why: str) -> None:
-    verdict = judge(name, answer)
-    assert not verdict.right and why in verdict.why
+test_right, test_wrong = make_tests(RIGHT, WRONG)
 
 
 @torch.inference_mode()

@@ -1,11 +1,10 @@
-"""The exercises of chapter 10: right, wrong and odd answers."""
+"""The exercises of chapter 10."""
 
 import numpy as np
-import pytest
 import torch
+from answers import make_tests
 from torch import Tensor
 
-from ifsl.course.exercises import judge
 from ifsl.learners.maps import weak_loss
 
 
@@ -45,13 +44,4 @@ WRONG = [
     ("10.3", 3, "function"),
 ]
 
-
-@pytest.mark.parametrize(("name", "answer"), RIGHT)
-def test_right(name: str, answer: object) -> None:
-    assert judge(name, answer).right
-
-
-@pytest.mark.parametrize(("name", "answer", "why"), WRONG)
-def test_wrong(name: str, answer: object, why: str) -> None:
-    verdict = judge(name, answer)
-    assert not verdict.right and why in verdict.why
+test_right, test_wrong = make_tests(RIGHT, WRONG)

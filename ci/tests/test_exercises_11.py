@@ -1,10 +1,9 @@
 """The exercises of chapter 11, and what it counts."""
 
 import numpy as np
-import pytest
 import torch
+from answers import make_tests
 
-from ifsl.course.exercises import judge
 from ifsl.run import roofline
 
 RIGHT = [("11.1", 0.5), ("11.1", np.float64(0.5)), ("11.2", torch.tensor(4)), ("11.2", 4.0), ("11.3", np.int64(3))]
@@ -25,16 +24,7 @@ WRONG = [
     ("11.3", 5, "Divide"),
 ]
 
-
-@pytest.mark.parametrize(("name", "answer"), RIGHT)
-def test_right(name: str, answer: object) -> None:
-    assert judge(name, answer).right
-
-
-@pytest.mark.parametrize(("name", "answer", "why"), WRONG)
-def test_wrong(name: str, answer: object, why: str) -> None:
-    verdict = judge(name, answer)
-    assert not verdict.right and why in verdict.why
+test_right, test_wrong = make_tests(RIGHT, WRONG)
 
 
 def test_a_product_is_counted_and_views_are_free() -> None:

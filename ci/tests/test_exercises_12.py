@@ -6,6 +6,7 @@ import nbformat
 import numpy as np
 import pytest
 import torch
+from answers import make_tests
 from conftest import REPOSITORY
 
 from ifsl import InputError, course
@@ -15,31 +16,27 @@ from ifsl.run.published import FS_CS
 
 NOTEBOOK = REPOSITORY / "notebooks" / "12_evaluation.ipynb"
 
+RIGHT = [
+    *[("12.1", answer) for answer in (6147, 6146.56, np.int64(6200), torch.tensor(6100))],
+    *[("12.2", answer) for answer in (59, np.float32(59.05))],
+]
+WRONG = [
+    ("12.1", 1537, "2 points wide"),
+    ("12.1", 1600, "one standard"),
+    ("12.1", 99, "too few"),
+    ("12.1", 10**6, "too many"),
+    ("12.2", 50, "Multiply"),
+    ("12.2", 0.59049, "in %"),
+    ("12.2", 90, "too high"),
+]
+
+test_right, test_wrong = make_tests(RIGHT, WRONG)
+
 
 def make_result() -> Result:
     counts = [{0: (5, 9), 1: (1, 4)}, {0: (5, 9), 1: (8, 16), 2: (0, 0)}, {0: (5, 9), 2: (3, 3)}]
     ious = dict.fromkeys(range(1, 6), 0.0)
     return Result(80.0, 29.0, 50.0, ious, {c: str(c) for c in ious}, [True] * 3, counts, {"task": "fs-cs"}, 1.0, {})
-
-
-@pytest.mark.parametrize("answer", [6147, 6146.56, np.int64(6200), torch.tensor(6100)])
-def test_how_many_episodes(answer: object) -> None:
-    assert judge("12.1", answer).right
-
-
-@pytest.mark.parametrize(
-    ("answer", "why"), [(1537, "2 points wide"), (1600, "one standard"), (99, "too few"), (10**6, "too many")]
-)
-def test_wrong_numbers_of_episodes(answer: object, why: str) -> None:
-    verdict = judge("12.1", answer)
-    assert not verdict.right and why in verdict.why
-
-
-def test_five_ways() -> None:
-    assert judge("12.2", 59).right and judge("12.2", np.float32(59.05)).right
-    for answer, why in ((50, "Multiply"), (0.59049, "in %"), (90, "too high")):
-        verdict = judge("12.2", answer)
-        assert not verdict.right and why in verdict.why
 
 
 def test_mean_of_episodes() -> None:

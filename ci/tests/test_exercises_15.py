@@ -1,11 +1,10 @@
 """The exercises of chapter 15, and its norm."""
 
 import numpy as np
-import pytest
 import torch
+from answers import make_tests
 from torch import Tensor, nn
 
-from ifsl.course.exercises import judge
 from ifsl.course.flat_map import CellNorm, use_cell_norms
 from ifsl.learners import build_model
 
@@ -31,16 +30,7 @@ WRONG = [
     ("15.2", 0, "function"),
 ]
 
-
-@pytest.mark.parametrize(("name", "answer"), RIGHT)
-def test_right(name: str, answer: object) -> None:
-    assert judge(name, answer).right
-
-
-@pytest.mark.parametrize(("name", "answer", "why"), WRONG)
-def test_wrong(name: str, answer: object, why: str) -> None:
-    verdict = judge(name, answer)
-    assert not verdict.right and why in verdict.why
+test_right, test_wrong = make_tests(RIGHT, WRONG)
 
 
 def test_a_norm_of_each_cell_keeps_cells_apart() -> None:

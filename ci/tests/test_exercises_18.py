@@ -1,33 +1,27 @@
 """The exercises of chapter 18."""
 
 import numpy as np
-import pytest
 import torch
 import torch.nn.functional as F
-
-from ifsl.course.exercises import judge
+from answers import make_tests
 
 PLAIN, TWIN = 48_020_000, 11_760_000
+USEFUL = F.conv2d(torch.ones(1, 1, 2, 2), torch.ones(1, 1, 3, 3), padding=1).sum().item()  # of 36 products
 
+RIGHT = [
+    *[("18.1", answer) for answer in ((PLAIN, TWIN), np.array([PLAIN, TWIN]), torch.tensor([PLAIN, TWIN]))],
+    *[("18.2", answer) for answer in (100 * (1 - USEFUL / 36), np.float32(55.6))],
+]
+WRONG = [
+    ("18.1", (PLAIN, 2500 * 8 * 144), "Only keys"),
+    ("18.1", (TWIN, PLAIN), "order"),
+    ("18.1", (1, 2), "Multiply"),
+    ("18.1", PLAIN, "list"),
+    ("18.2", 0.5556, "in %"),
+    ("18.2", 44.4, "useful"),
+    ("18.2", 75, "count products"),
+    ("18.2", 60, "too high"),
+    ("18.2", "no", "number"),
+]
 
-def test_logits() -> None:
-    for answer in ((PLAIN, TWIN), np.array([PLAIN, TWIN]), torch.tensor([PLAIN, TWIN])):
-        assert judge("18.1", answer).right
-    for answer, why in (
-        ((PLAIN, 2500 * 8 * 144), "Only keys"),
-        ((TWIN, PLAIN), "order"),
-        ((1, 2), "Multiply"),
-        (PLAIN, "list"),
-    ):
-        verdict = judge("18.1", answer)
-        assert not verdict.right and why in verdict.why
-
-
-@pytest.mark.parametrize(
-    ("answer", "why"), [(0.5556, "in %"), (44.4, "useful"), (75, "count products"), (60, "too high"), ("no", "number")]
-)
-def test_padding(answer: object, why: str) -> None:
-    useful = F.conv2d(torch.ones(1, 1, 2, 2), torch.ones(1, 1, 3, 3), padding=1).sum().item()
-    assert judge("18.2", 100 * (1 - useful / 36)).right and judge("18.2", np.float32(55.6)).right
-    verdict = judge("18.2", answer)
-    assert not verdict.right and why in verdict.why
+test_right, test_wrong = make_tests(RIGHT, WRONG)

@@ -18,20 +18,13 @@ from ifsl.pictures.pfenet import show_bins, show_priors
 from ifsl.pictures.roofline import plot_bounds, plot_roofline
 from ifsl.pictures.squeezing import Step, show_grids, show_two_cells
 from ifsl.pictures.supervision import (
-    plot_errors,
     plot_label_shares,
     plot_scores_by_threshold,
     plot_trade,
-    show_training,
     show_two_predictions,
 )
 from ifsl.pictures.tasks import show_three_tasks
 from ifsl.run.roofline import CARDS, Work
-
-
-@pytest.fixture(scope="module")
-def bench(tiny_root) -> Benchmark:
-    return Benchmark("pascal", tiny_root)
 
 
 def some_maps(way: int, side: int = 12) -> torch.Tensor:
@@ -223,13 +216,6 @@ def test_what_labels_teach_is_readable() -> None:
     assert_readable(fig)
 
 
-def test_lessons_are_readable(bench: Benchmark) -> None:
-    losses, maps = [0.7, 0.5, 0.9], {step: torch.full((8, 8), 0.5) for step in (0, 2, 8)}
-    fig = show_training(bench.episode(3, 1, 1, 64), {"strong": (losses, maps), "weak": (losses, maps)})
-    assert [ax.get_title() for ax in fig.axes[2:5]] == ["before training", "after 2 steps", "after 8 steps"]
-    assert_readable(fig)
-
-
 def test_thresholds_are_readable() -> None:
     lines = {"strong": [10, 90, 30], "weak": [5, 5, 60]}
     fig = plot_scores_by_threshold([0, 0.5, 1], {"ER (%)": lines, "IoU (%)": lines})
@@ -270,11 +256,4 @@ def test_trades_and_rooflines_are_readable() -> None:
     assert_readable(fig)
     fig = plot_bounds({name: dict.fromkeys(parts, 20.0) for name in CARDS}, "milliseconds")
     assert {text.get_text() for text in fig.axes[0].texts} == {"60"}
-    assert_readable(fig)
-
-
-def test_parts_stand_behind_each_other() -> None:
-    bars = {"one": {"missed": 2.0, "near": 1.0}, "other": {"missed": 0.5, "near": 0.25}}
-    fig = plot_errors(bars, "wrong pixels (% of all)")
-    assert [text.get_text() for text in fig.axes[0].texts] == ["3.0", "0.8"]
     assert_readable(fig)

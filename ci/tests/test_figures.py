@@ -26,11 +26,6 @@ from ifsl.pictures.folders import show_predictions
 from ifsl.run.folders import Prediction, Support
 
 
-@pytest.fixture(scope="module")
-def bench(tiny_root) -> Benchmark:
-    return Benchmark("pascal", tiny_root)
-
-
 def guess(ep: Episode) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """A half-right prediction: the truth moved aside, everything said to be there."""
     return torch.ones_like(ep.presence)[None], [torch.roll(ep.query_mask, (20, 30), (0, 1))]

@@ -36,11 +36,6 @@ def fixtures(shared):
     return module
 
 
-@pytest.fixture(scope="module")
-def bench(tiny_root):
-    return ifsl.Benchmark("pascal", tiny_root)
-
-
 # Episodes
 
 

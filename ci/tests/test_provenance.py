@@ -117,6 +117,10 @@ def test_a_difference_asks_for_the_same_episodes():
     asnet = made()
     with pytest.raises(InputError, match="fold is 0 and 1"):
         asnet.difference(made(fold=1))
+    three, four = (f'{{"version": {number}, "seed": 0}}' for number in (3, 4))
+    with pytest.raises(InputError, match='tiny is .*"version": 3, .* and .*"version": 4, '):
+        made(tiny=three).difference(made(tiny=four))
+    assert made(tiny=four).difference(asnet)["mIoU"] == (0, 0, 0)  # a result from before `tiny` was stored
     other = made()
     other.counts = other.counts[1:] + other.counts[:1]
     with pytest.raises(InputError, match="their classes differ"):

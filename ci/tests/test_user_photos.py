@@ -16,7 +16,7 @@ from PIL import Image, ImageFilter
 from test_own import mask, picture
 
 import ifsl
-from ifsl.data.images import check_sizes, read_image
+from ifsl.data.images import check_mask_size, read_image
 from ifsl.errors import InputError
 from ifsl.pictures import fonts
 from ifsl.run.folders import find_examples, looks_like_mask, read_own_mask, read_support
@@ -149,8 +149,8 @@ def test_spoiled_exif_data_do_not_matter(kind, tmp_path):
     assert image.size == (60, 80)  # upright
     red = np.asarray(image)[..., 0] > 125
     assert red[:40, 30:].mean() > 0.98 and red[40:].mean() < 0.02
-    check_sizes(path, path, (80, 60))
-    check_sizes(path, path, (60, 80))
+    check_mask_size(path, path, (80, 60))
+    check_mask_size(path, path, (60, 80))
 
 
 @pytest.mark.filterwarnings("ignore")

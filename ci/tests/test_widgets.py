@@ -3,18 +3,12 @@
 import time
 
 import numpy as np
-import pytest
 import torch
 
 from ifsl import Benchmark
 from ifsl.data.episodes import Episode
 from ifsl.pictures import widgets
 from ifsl.run.folders import Prediction, Support
-
-
-@pytest.fixture(scope="module")
-def bench(tiny_root) -> Benchmark:
-    return Benchmark("pascal", tiny_root)
 
 
 def test_sliders_change_the_picture(bench: Benchmark) -> None:

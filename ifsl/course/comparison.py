@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..errors import InputError, shown
+from .costs import TITLES
 
 
 class Facts(NamedTuple):
     """How a learner works, in a few words, and its learnable parameters on the backbone of its publication."""
 
-    title: str
     compared: str
     mask: str
     shots: str
@@ -17,11 +17,11 @@ class Facts(NamedTuple):
     published: str
 
 
+ALL_TITLES = TITLES | {"cst": "CST", "emat": "EMAT"}
 FROM_MAPS = "largest foreground probability of the map ≥ 0.5"
 VOTES = "maps: mean of the log-probabilities; presence: vote of the shots"
 FACTS = {
     "panet": Facts(
-        "PANet",
         "each query cell with one prototype for each class and one for the background",
         "selects the support cells that are averaged",
         "all cells of all shots in one mean",
@@ -29,7 +29,6 @@ FACTS = {
         "23,508,032 (ResNet-50; nothing beside the backbone)",
     ),
     "pfenet": Facts(
-        "PFENet",
         "each query cell with one support vector and a prior map",
         "multiplies layer3 before layer4, and weights the mean that gives the support vector",
         "mean of the support vectors and of the prior maps",
@@ -37,7 +36,6 @@ FACTS = {
         "10,817,034 (ResNet-50)",
     ),
     "hsnet": Facts(
-        "HSNet",
         "every query cell with every support cell, in every bottleneck",
         "multiplies the support features",
         VOTES,
@@ -45,7 +43,6 @@ FACTS = {
         "2,573,794 (ResNet-50)",
     ),
     "asnet": Facts(
-        "ASNet",
         "every query cell with every support cell, in every bottleneck",
         "hides keys in the attention over support cells",
         VOTES,
@@ -53,7 +50,6 @@ FACTS = {
         "1,320,610 (ResNet-50)",
     ),
     "asnethm": Facts(
-        "HM",
         "as ASNet, with support features of the image and of the masked image",
         "on the features, on the support image, and in the attention",
         VOTES,
@@ -61,7 +57,6 @@ FACTS = {
         "1,320,610 (ResNet-50)",
     ),
     "cst": Facts(
-        "CST",
         "every query token with every support token and the support's class token, in every block and head",
         "hides keys in the attention; never the class token",
         "mean of the probabilities, for presence and mask",
@@ -69,7 +64,6 @@ FACTS = {
         "366,004 (DINO ViT-S/8)",
     ),
     "emat": Facts(
-        "EMAT",
         "as CST, with a finer support grid",
         "removes keys from the attention; never the class token",
         "mean of the probabilities, for presence and mask",
@@ -93,7 +87,7 @@ def compare_learners(costs: Sequence[dict]) -> str:
     for row in costs:
         if row["method"] not in FACTS:
             raise InputError(f"The table has no learner {shown(row['method'])}; it has {', '.join(FACTS)}.")
-        *words, published = FACTS[row["method"]]
-        cells = [f"**{words[0]}**", *words[1:], published, f"{row['trained']:,}", f"{row['floor']:.1f}"]
+        title = f"**{ALL_TITLES[row['method']]}**"
+        cells = [title, *FACTS[row["method"]], f"{row['trained']:,}", f"{row['floor']:.1f}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -122,21 +122,9 @@ class Benchmark:
         "10-15" or "0-15", for queries whose object covers so many % of the picture; the one class is the query's.
         Raises `InputError` for an impossible way, shot, index, task or setting.
         """
-        ids = self.class_ids
-        if not is_int(index) or not 0 <= index < 2**32:
-            raise InputError(f"index is {shown(index)}; give a whole number from 0.")
-        check_task(task)
-        self._check_not_empty()
-        if len(ids) < 2 and task == "fs-cs":  # only lists derived from few images have so few
-            raise InputError(
-                f"{self.lists} has images of one class of fold {self.fold}; derive lists from more images."
-            )
-        if not is_int(way) or not 1 <= way <= len(ids):
-            raise InputError(f"way is {shown(way)}; this fold has {len(ids)} classes, give 1…{len(ids)}.")
-        if not is_int(shot) or shot < 1:
-            raise InputError(f"shot is {shown(shot)}; give a whole number from 1.")
-        check_task(task, way)
+        self._check_drawable(index, way, shot, task)
         check_setting(augment, objects, way, task)
+        ids = self.class_ids
         stream = np.random.RandomState(index) if stream is None else stream
 
         # Step 1: the query, and the class it is listed under.
@@ -164,6 +152,23 @@ class Benchmark:
             least = augmented.LEAST_SHARE[self.name]
             classes, support = augmented.augment_supports(classes, support, self.shares, used, least, stream)
         return Draw(int(index), query, support, classes, task)
+
+    def _check_drawable(self, index: int, way: int, shot: int, task: str) -> None:
+        """Raise `InputError` for an episode that these lists cannot give."""
+        classes = len(self.class_ids)
+        if not is_int(index) or not 0 <= index < 2**32:
+            raise InputError(f"index is {shown(index)}; give a whole number from 0.")
+        check_task(task)
+        self._check_not_empty()
+        if classes < 2 and task == "fs-cs":  # only lists derived from few images have so few
+            raise InputError(
+                f"{self.lists} has images of one class of fold {self.fold}; derive lists from more images."
+            )
+        if not is_int(way) or not 1 <= way <= classes:
+            raise InputError(f"way is {shown(way)}; this fold has {classes} classes, give 1…{classes}.")
+        if not is_int(shot) or shot < 1:
+            raise InputError(f"shot is {shown(shot)}; give a whole number from 1.")
+        check_task(task, way)
 
     def draw_supports(
         self, stream: np.random.RandomState, class_id: int, query: str, shot: int, repeated: bool = False

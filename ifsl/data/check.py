@@ -127,12 +127,12 @@ def _look_at(names: dict[int, str], lists: Path, pair: Pair) -> tuple[int, str |
     """How many classes a mask shows that no list names, and why mask, picture and lists do not fit, or None."""
     import numpy as np
 
-    from .images import check_sizes, read_mask
+    from .images import check_mask_size, read_mask
     from .palettes import explain_absence
 
     try:
         mask = read_mask(pair.mask, len(names))
-        check_sizes(pair.picture, pair.mask, mask.shape)
+        check_mask_size(pair.picture, pair.mask, mask.shape)
     except InputError as error:
         return 0, str(error)
     shown = set(np.flatnonzero(np.bincount(mask.ravel(), minlength=256)[: len(names) + 1]).tolist()) - {0}

@@ -103,7 +103,7 @@ def find_turn(image: Image.Image) -> Image.Transpose | None:
         return None
 
 
-def check_sizes(path: Path, mask_path: Path, shape: tuple[int, int]) -> None:
+def check_mask_size(path: Path, mask_path: Path, shape: tuple[int, int]) -> None:
     """Raise `InputError` unless a picture has the size (H, W) of its mask, as it is stored or turned upright.
 
     The picture is not decoded.

@@ -14,6 +14,9 @@ from .files import read_text
 DERIVED = "DERIVED"
 """The file that marks a folder of lists as made by `python -m ifsl.download derive`."""
 
+STAMP = "tiny.json"
+"""The file in which a tiny benchmark says how it was made: version, seed and sizes."""
+
 NAME = r"[^/\\\x00-\x1f\x7f\ud800-\udfff]+"
 """What the name of an image may be made of: letters of any script and spaces, but nothing that leaves its folder."""
 

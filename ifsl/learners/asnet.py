@@ -2,7 +2,7 @@
 
 Source: Kang & Cho, *Integrative Few-Shot Learning for Classification and Segmentation*, CVPR 2022, section 5.
 
-Letters: B episodes, N ways, G = B·N supports of one shot, C channels and C' those of a layer's output, L bottlenecks of
+Letters: B episodes, N ways, G = B·N supports of one shot, D channels and D' those of a layer's output, L bottlenecks of
 a level, Hq Wq query grid, Hs Ws support grid, h w grid of the keys, S image side.
 """
 
@@ -48,7 +48,7 @@ class AttentiveSqueezeNetwork(Decoder):
         return self.decode(x[..., 0, 0])  # one support cell is left
 
     def squeeze(self, layers: nn.ModuleList, x: Tensor, masks: Tensor) -> Tensor:
-        """(G, C, Hq, Wq, Hs, Ws) to (G, C', Hq, Wq, Hs', Ws'), with a smaller support grid."""
+        """(G, D, Hq, Wq, Hs, Ws) to (G, D', Hq, Wq, Hs', Ws'), with a smaller support grid."""
         grid = x.shape[2:4]
         x = x.flatten(2, 3)
         for layer in layers:
@@ -72,7 +72,7 @@ class Attention(nn.Module):
     """For every query cell by itself: strided self-attention over the support cells inside the mask.
 
     Queries and the shortcut are convolutions with `kernel` and `stride` over the support grid, and so are keys and
-    values with `pool`; without it they keep the grid. There are C'/2 channels in 8 heads, and the logits are not
+    values with `pool`; without it they keep the grid. There are D'/2 channels in 8 heads, and the logits are not
     scaled.
     """
 
@@ -100,18 +100,18 @@ class Attention(nn.Module):
 
     @faster(attention.attention)
     def forward(self, x: Tensor, masks: Tensor) -> Tensor:
-        """(G, C, Hq·Wq, Hs, Ws) and masks (G, S, S) to (G, C', Hq·Wq, Hs', Ws')."""
+        """(G, D, Hq·Wq, Hs, Ws) and masks (G, S, S) to (G, D', Hq·Wq, Hs', Ws')."""
         q, k, v = self.qhead(x), self.khead(x), self.vhead(x)
         attended = attend(q, k, v, masks, HEADS)
         return self.out_norm(self.agg(attended) + self.short_cut(x))
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, masks: Tensor, heads: int) -> Tensor:
-    """query (G, C, Hq·Wq, Hs, Ws), key and value (G, C, Hq·Wq, h, w), masks (G, S, S): (G, C, Hq·Wq, Hs, Ws)."""
+    """query (G, D, Hq·Wq, Hs, Ws), key and value (G, D, Hq·Wq, h, w), masks (G, S, S): (G, D, Hq·Wq, Hs, Ws)."""
     weights = attention_weights(query, key, masks, heads)
-    v = rearrange(value, "g (heads c) cell h w -> g cell heads c (h w)", heads=heads)
-    attended = torch.einsum("gxhij,gxhcj->gxhci", weights, v)
-    return rearrange(attended, "g cell heads c (h w) -> g (heads c) cell h w", h=query.shape[-2])
+    v = rearrange(value, "g (heads d) cell h w -> g cell heads d (h w)", heads=heads)
+    attended = torch.einsum("gxhij,gxhdj->gxhdi", weights, v)
+    return rearrange(attended, "g cell heads d (h w) -> g (heads d) cell h w", h=query.shape[-2])
 
 
 def attention_weights(query: Tensor, key: Tensor, masks: Tensor, heads: int = HEADS) -> Tensor:
@@ -119,9 +119,9 @@ def attention_weights(query: Tensor, key: Tensor, masks: Tensor, heads: int = HE
 
     Keys where the resized mask is exactly 0 get a logit of -1e9; where it is 0 everywhere, all keys weigh the same.
     """
-    q = rearrange(query, "g (heads c) cell h w -> g cell heads c (h w)", heads=heads)
-    k = rearrange(key, "g (heads c) cell h w -> g cell heads c (h w)", heads=heads)
-    logits = torch.einsum("gxhci,gxhcj->gxhij", q, k)
+    q = rearrange(query, "g (heads d) cell h w -> g cell heads d (h w)", heads=heads)
+    k = rearrange(key, "g (heads d) cell h w -> g cell heads d (h w)", heads=heads)
+    logits = torch.einsum("gxhdi,gxhdj->gxhij", q, k)
     outside = resize(masks[:, None], key.shape[-2:]).flatten(2)[:, :, None, None] == 0  # G, 1, 1, 1, h·w
     return logits.masked_fill(outside, -1e9).softmax(dim=-1)
 
@@ -146,7 +146,7 @@ class FeedForward(nn.Module):
 
 
 class SupportConv(nn.Conv3d):
-    """A convolution over the support grid, for every query cell by itself: (G, C, Hq·Wq, Hs, Ws)."""
+    """A convolution over the support grid, for every query cell by itself: (G, D, Hq·Wq, Hs, Ws)."""
 
     def __init__(self, channels: int, out: int, kernel: int = 1, stride: int = 1, bias: bool = True):
         padding = kernel // 2 if kernel > 2 else 0
@@ -158,7 +158,7 @@ class SupportConv(nn.Conv3d):
 
 @faster(convolution.convolve_support)
 def convolve_support(x: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple, padding: tuple) -> Tensor:
-    """(G, C, Hq·Wq, Hs, Ws) to (G, C', Hq·Wq, Hs', Ws')."""
+    """(G, D, Hq·Wq, Hs, Ws) to (G, D', Hq·Wq, Hs', Ws')."""
     return F.conv3d(x, weight, bias, stride, padding)
 
 

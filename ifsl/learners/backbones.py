@@ -7,7 +7,7 @@ negative.
 Source: He et al., *Deep Residual Learning for Image Recognition*, CVPR 2016; Min et al., *Hypercorrelation Squeeze for
 Few-Shot Segmentation*, ICCV 2021, section 4.1 (which bottlenecks, and where they are read).
 
-Letters: M images, S image side, C channels, h w feature grid.
+Letters: M images, S image side, D channels, h w feature grid.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from .fast import faster
 from .registry import BACKBONES
 
 Features = list[list[Tensor]]
-"""A feature pyramid: for each level the outputs of its bottlenecks, each (M, C, h, w)."""
+"""A feature pyramid: for each level the outputs of its bottlenecks, each (M, D, h, w)."""
 
 
 class Bottleneck(resnet.Bottleneck):

@@ -1,7 +1,7 @@
 """What HSNet, ASNet and hybrid masking share: from features to maps, and the decoder (chapters 07 and 08).
 
-Letters: B episodes, N ways, K shots, G = B·N supports of one shot, L bottlenecks of a level, Hq Wq query grid, Hs Ws
-support grid, h w map size, S image side.
+Letters: B episodes, N ways, K shots, G = B·N supports of one shot, D channels, L bottlenecks of a level, Hq Wq query
+grid, Hs Ws support grid, h w map size, S image side.
 """
 
 import torch
@@ -65,7 +65,7 @@ class GroupNorm(nn.GroupNorm):
 
 @faster(fast.group_norm)
 def group_norm(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    """(G, C, ...) to the same shape."""
+    """(G, D, ...) to the same shape."""
     return F.group_norm(x, groups, weight, bias, eps)
 
 
@@ -85,6 +85,6 @@ class Decoder(nn.Module):
 
 
 def resize_query(x: Tensor, grid: tuple[int, int]) -> Tensor:
-    """A coarser level (G, C, h, w, Hs, Ws), resized to the query grid of the next finer one: (G, C, Hq, Wq, Hs, Ws)."""
-    resized = resize(rearrange(x, "g c h w hs ws -> (g hs ws) c h w"), grid)
-    return rearrange(resized, "(g hs ws) c h w -> g c h w hs ws", hs=x.shape[-2], ws=x.shape[-1])
+    """A coarser level (G, D, h, w, Hs, Ws), resized to the query grid of the next finer one: (G, D, Hq, Wq, Hs, Ws)."""
+    resized = resize(rearrange(x, "g d h w hs ws -> (g hs ws) d h w"), grid)
+    return rearrange(resized, "(g hs ws) d h w -> g d h w hs ws", hs=x.shape[-2], ws=x.shape[-1])

@@ -3,7 +3,7 @@
 Source: Min et al., *Hypercorrelation Squeeze for Few-Shot Segmentation*, ICCV 2021, section 4.1 (the bottlenecks of a
 level become channels); Kang & Cho, *Integrative Few-Shot Learning*, CVPR 2022, section 5 (pooled support).
 
-Letters: B episodes, N ways, G = B·N supports of one shot (ordered episode, way), C channels, L bottlenecks of a level,
+Letters: B episodes, N ways, G = B·N supports of one shot (ordered episode, way), D channels, L bottlenecks of a level,
 Hq Wq query grid, Hs Ws support grid.
 """
 
@@ -23,11 +23,11 @@ def normalize(features: Features) -> Features:
 def correlate(query: Tensor, support: Tensor) -> Tensor:
     """Cosine similarity of every query cell with every support cell; negative values become 0.
 
-    query: unit vectors (B, C, Hq, Wq); support: unit vectors (G, C, Hs, Ws), the first G/B belong to the first query
+    query: unit vectors (B, D, Hq, Wq); support: unit vectors (G, D, Hs, Ws), the first G/B belong to the first query
     and so on. Returns (G, Hq, Wq, Hs, Ws).
     """
     query = query.repeat_interleave(len(support) // len(query), dim=0)
-    return torch.einsum("gcij,gckl->gijkl", query, support).relu()
+    return torch.einsum("gdij,gdkl->gijkl", query, support).relu()
 
 
 @faster(fast.correlation_pyramid)

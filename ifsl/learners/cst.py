@@ -1,4 +1,4 @@
-"""CST, the classification-segmentation transformer.
+"""CST, the classification-segmentation transformer (chapter 16).
 
 Source: Kang, Koniusz, Cho & Murray, *Distilling Self-Supervised Vision Transformers for Weakly-Supervised Few-Shot
 Classification & Segmentation*, CVPR 2023, https://arxiv.org/abs/2307.03407
@@ -29,7 +29,7 @@ from .tokens import (
 
 
 class CorrelationTransformer(TwoHeads):
-    """Correlation tokens (G, C, Q, 145) and masks (G, S, S) to logits of masks and classes, through 10 tokens to 2."""
+    """Correlation tokens (G, D, h·w, 145) and masks (G, S, S) to logits of mask and class, through 10 tokens to 2."""
 
     def __init__(self, channels: int, side: int):
         first = Layer(PoolingAttention(channels, 32, pool=4), 32)
@@ -52,7 +52,7 @@ class PoolingAttention(Attention):
 
 
 class PoolCells(nn.Module):
-    """Average over windows of size x size cells; the class token stays as it is: (G, C, Q, T) to (G, C, Q, T')."""
+    """Average over windows of size x size cells; the class token stays as it is: (G, D, h·w, J) to (G, D, h·w, J')."""
 
     def __init__(self, size: int):
         super().__init__()

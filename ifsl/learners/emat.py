@@ -1,4 +1,4 @@
-"""EMAT, the efficient masked attention transformer.
+"""EMAT, the efficient masked attention transformer (chapter 16).
 
 Source: Carrión-Ojeda, Roth & Schaub-Meyer, *Efficient Masked Attention Transformer for Few-Shot Classification and
 Segmentation*, GCPR 2025, https://arxiv.org/abs/2507.23642
@@ -15,9 +15,9 @@ from .tokens import Attention, Layer, TokenLearner, TwoHeads, norm, pool_cells, 
 
 
 class MaskedAttentionTransformer(TwoHeads):
-    """Correlation tokens (G, C, Q, T) and masks (G, S, S) to logits: of 20 x 20 support cells 10 x 10 are left, then 1.
+    """Correlation tokens (G, D, h·w, J) and masks (G, S, S) to logits of masks and classes.
 
-    classes: whether there are class tokens and a class head.
+    Of 20 x 20 support cells 10 x 10 are left, then 1. classes: whether there are class tokens and a class head.
     """
 
     def __init__(self, channels: int, side: int, classes: bool = True):
@@ -50,7 +50,7 @@ class Reduce(nn.Module):
         self.q_seg = nn.Conv3d(channels, out, (1, 2, 2), (1, 2, 2), bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(G, C, Q, T) to (G, C', Q, T')."""
+        """(G, D, h·w, J) to (G, D', h·w, J')."""
         class_token, cells = split_class(x)
         cells = pool_cells(self.q_seg(cells), self.pool).flatten(3)
         return cells if self.q_cls is None else torch.cat([self.q_cls(class_token), cells], dim=3)

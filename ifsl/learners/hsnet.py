@@ -2,7 +2,7 @@
 
 Source: Min, Kang & Cho, *Hypercorrelation Squeeze for Few-Shot Segmentation*, ICCV 2021, section 4.
 
-Letters: G supports of one shot (episodes times ways), C channels and C' those of a layer's output, L bottlenecks of a
+Letters: G supports of one shot (episodes times ways), D channels and D' those of a layer's output, L bottlenecks of a
 level, Hq Wq query grid, Hs Ws support grid, S image side.
 """
 
@@ -67,14 +67,14 @@ class CenterPivotConv(nn.Module):
 
     @faster(convolution.center_pivot)
     def forward(self, x: Tensor) -> Tensor:
-        """(G, C, Hq, Wq, Hs, Ws) to (G, C', Hq, Wq, Hs', Ws')."""
+        """(G, D, Hq, Wq, Hs, Ws) to (G, D', Hq, Wq, Hs', Ws')."""
         g, _, hq, wq = x.shape[:4]
         kept = x[..., :: self.stride, :: self.stride]  # the support cells on which conv2's windows are centred
         hs, ws = kept.shape[-2:]
-        over_query = self.conv1(rearrange(kept, "g c hq wq hs ws -> (g hs ws) c hq wq"))
-        over_support = self.conv2(rearrange(x, "g c hq wq hs ws -> (g hq wq) c hs ws"))
-        over_query = rearrange(over_query, "(g hs ws) c hq wq -> g c hq wq hs ws", g=g, hs=hs)
-        over_support = rearrange(over_support, "(g hq wq) c hs ws -> g c hq wq hs ws", g=g, hq=hq)
+        over_query = self.conv1(rearrange(kept, "g d hq wq hs ws -> (g hs ws) d hq wq"))
+        over_support = self.conv2(rearrange(x, "g d hq wq hs ws -> (g hq wq) d hs ws"))
+        over_query = rearrange(over_query, "(g hs ws) d hq wq -> g d hq wq hs ws", g=g, hs=hs)
+        over_support = rearrange(over_support, "(g hq wq) d hs ws -> g d hq wq hs ws", g=g, hq=hq)
         return over_query + over_support
 
 

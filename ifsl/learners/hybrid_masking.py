@@ -32,6 +32,6 @@ class HybridMasking(ASNet):
 
 
 def merge_masked(features: Tensor, of_masked_image: Tensor, masks: Tensor) -> Tensor:
-    """Features (M, C, h, w) times the resized masks (M, S, S) where positive, else those of the masked image."""
+    """Features (M, D, h, w) times the resized masks (M, S, S) where positive, else those of the masked image."""
     masked = features * resize(masks[:, None], features.shape[-2:])
     return torch.where(masked > 0, masked, of_masked_image)

@@ -6,7 +6,7 @@ query, the loss with masks (strong supervision) and the loss with class tags alo
 
 Source: Kang & Cho, *Integrative Few-Shot Learning for Classification and Segmentation*, CVPR 2022, section 4.
 
-Letters: B episodes, N ways, K shots, h w map size, H W size of the query's own image.
+Letters: B episodes, N ways, K shots, D channels, h w map size, H W size of the query's own image.
 """
 
 import math
@@ -66,7 +66,7 @@ def merge_shots(shot_log_prob: Tensor) -> Maps:
 
 
 def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear resize with aligned corners: (B, C, h, w) to (B, C, H, W)."""
+    """Bilinear resize with aligned corners: (B, D, h, w) to (B, D, H, W)."""
     return F.interpolate(maps, size, mode="bilinear", align_corners=True)
 
 

@@ -5,7 +5,7 @@ query belongs to the prototype with which it has the largest cosine. Training ch
 
 Source: Wang et al., *PANet: Few-Shot Image Semantic Segmentation with Prototype Alignment*, ICCV 2019, section 3.3.
 
-Letters: B episodes, N ways, K shots, C channels, h w feature grid, S image side.
+Letters: B episodes, N ways, K shots, D channels, h w feature grid, S image side.
 """
 
 from collections.abc import Iterable
@@ -57,7 +57,7 @@ class PANet(Learner):
         return self
 
     def encode_query(self, images: Tensor) -> Features:
-        """(M, 3, S, S) images to one level with one bottleneck, the last: (M, C, h, w)."""
+        """(M, 3, S, S) images to one level with one bottleneck, the last: (M, D, h, w)."""
         return [self.backbone.pyramid(images)[-1][-1:]]
 
     def encode(self, query: Tensor, supports: Tensor, masks: Tensor) -> tuple[Features, Features]:
@@ -70,7 +70,7 @@ class PANet(Learner):
         """Cosines with the prototypes to maps: `stacked` over all classes at once, `log_prob` class by class."""
         [[query]], [[support]] = query, support
         masks = resize(masks.flatten(1, 2), support.shape[-2:]).unflatten(1, masks.shape[1:3])  # B, N, K, h, w
-        prototypes = average(support.unflatten(0, masks.shape[:3]), masks)  # B, N + 1, C
+        prototypes = average(support.unflatten(0, masks.shape[:3]), masks)  # B, N + 1, D
         logits = SCALE * cosine(query, prototypes)  # B, N + 1, h, w
         background, foregrounds = logits[:, :1], logits[:, 1:]
         pairs = torch.stack([background.expand_as(foregrounds), foregrounds], dim=2)  # B, N, 2, h, w
@@ -87,20 +87,20 @@ class PANet(Learner):
 
 
 def average(features: Tensor, masks: Tensor) -> Tensor:
-    """Prototypes (B, N + 1, C): the mean feature of the background of all supports, and of each class.
+    """Prototypes (B, N + 1, D): the mean feature of the background of all supports, and of each class.
 
-    features: (B, N, K, C, h, w); masks: (B, N, K, h, w) resized to the same grid. A cell that the mask only touches is
+    features: (B, N, K, D, h, w); masks: (B, N, K, h, w) resized to the same grid. A cell that the mask only touches is
     foreground; background is where the resized mask is exactly 0.
     """
     inside, outside = (masks > 0).to(features.dtype), (masks == 0).to(features.dtype)
-    sums = torch.einsum("bnkchw,bnkhw->bnc", features, inside)
+    sums = torch.einsum("bnkdhw,bnkhw->bnd", features, inside)
     areas = inside.sum(dim=(2, 3, 4))
-    background = torch.einsum("bnkchw,bnkhw->bc", features, outside)
+    background = torch.einsum("bnkdhw,bnkhw->bd", features, outside)
     sums = torch.cat([background[:, None], sums], dim=1)
     areas = torch.cat([outside.sum(dim=(1, 2, 3, 4))[:, None], areas], dim=1)
     return sums / (areas[..., None] + 1e-6)
 
 
 def cosine(query: Tensor, prototypes: Tensor) -> Tensor:
-    """Cosine similarity of each cell with each prototype: (B, C, h, w) and (B, N, C) to (B, N, h, w)."""
-    return torch.einsum("bchw,bnc->bnhw", F.normalize(query, dim=1), F.normalize(prototypes, dim=2))
+    """Cosine similarity of each cell with each prototype: (B, D, h, w) and (B, N, D) to (B, N, h, w)."""
+    return torch.einsum("bdhw,bnd->bnhw", F.normalize(query, dim=1), F.normalize(prototypes, dim=2))

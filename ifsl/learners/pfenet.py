@@ -6,7 +6,7 @@ resolutions, from fine to coarse, and each passes its result on to the next.
 
 Source: Tian et al., *Prior Guided Feature Enrichment Network for Few-Shot Segmentation*, TPAMI 2020, sections 3 and 4.
 
-Letters: B episodes, N ways, K shots, M images, C channels, h w feature grid, S image side.
+Letters: B episodes, N ways, K shots, M images, D channels, h w feature grid, S image side.
 """
 
 from collections.abc import Iterable
@@ -62,7 +62,7 @@ class PFENet(Learner):
         return [self.backbone0, self.backbone1, self.backbone2, self.backbone3, self.backbone4]
 
     def encode_query(self, images: Tensor) -> Features:
-        """(M, 3, S, S) images to layer2, layer3 and layer4 after the ReLU, each (M, C, h, w)."""
+        """(M, 3, S, S) images to layer2, layer3 and layer4 after the ReLU, each (M, D, h, w)."""
         layer2, layer3 = self.encode_middle(images)
         return [[layer2], [layer3], [self.backbone4(layer3)]]
 
@@ -81,16 +81,16 @@ class PFENet(Learner):
         [[query2], [query3], [query4]], [[support2], [support3], [support4]] = query, support
         episodes = masks.shape[:3]  # B, N, K
         masks = resize(masks.flatten(0, 2)[:, None], support3.shape[-2:])  # BNK, 1, h, w
-        features = self.down_qry(self.concatenate(query3, query2))  # B, C, h, w
-        vectors = masked_mean(self.down_spt(self.concatenate(support3, support2)), masks)  # BNK, C
-        vectors = vectors.unflatten(0, episodes).mean(dim=2)  # B, N, C
+        features = self.down_qry(self.concatenate(query3, query2))  # B, D, h, w
+        vectors = masked_mean(self.down_spt(self.concatenate(support3, support2)), masks)  # BNK, D
+        vectors = vectors.unflatten(0, episodes).mean(dim=2)  # B, N, D
         prior_of_shots = published_prior_maps if self.published_prior else prior_maps
         prior = prior_of_shots(query4, support4.unflatten(0, episodes)).mean(dim=2)  # B, N, h, w
         log_prob = self.learner(features, vectors, prior).log_softmax(dim=2)  # B, N, 2, h, w
         return Maps(log_prob, merge_classes(log_prob), find_present(log_prob), log_prob[:, :, None])
 
     def concatenate(self, layer3: Tensor, layer2: Tensor) -> Tensor:
-        """Both layers' outputs as one tensor (M, C, h, w).
+        """Both layers' outputs as one tensor (M, D, h, w).
 
         EfficientNet-Lite0 ends its blocks without a ReLU, and values beyond 10 are common there; next to them the
         prior, between 0 and 1, would have no influence. So its cells are scaled to a mean square of 1, which is about
@@ -131,12 +131,12 @@ class Enrichment(nn.Module):
         self.cls = head(width)
 
     def forward(self, query: Tensor, vectors: Tensor, prior: Tensor) -> Tensor:
-        """query (B, C, h, w), vectors (B, N, C), prior (B, N, h, w) to logits (B, N, 2, h, w)."""
+        """query (B, D, h, w), vectors (B, N, D), prior (B, N, h, w) to logits (B, N, 2, h, w)."""
         ways, grid = vectors.shape[1], query.shape[-2:]
         found = []
         for i, size in enumerate(bins(grid)):
-            pooled = repeat(F.adaptive_avg_pool2d(query, size), "b c h w -> (b n) c h w", n=ways)
-            vector = repeat(vectors, "b n c -> (b n) c h w", h=size[0], w=size[1])
+            pooled = repeat(F.adaptive_avg_pool2d(query, size), "b d h w -> (b n) d h w", n=ways)
+            vector = repeat(vectors, "b n d -> (b n) d h w", h=size[0], w=size[1])
             resized_prior = rearrange(resize(prior, size), "b n h w -> (b n) 1 h w")
             merged = self.init_merge[i](torch.cat([pooled, vector, resized_prior], dim=1))
             if found:  # what the finer resolution has found
@@ -156,11 +156,11 @@ def bins(grid: tuple[int, int]) -> list[tuple[int, int]]:
 def prior_maps(query: Tensor, support: Tensor) -> Tensor:
     """How similar each query cell is to the most similar support cell: (B, N, K, h, w), scaled to 0 … 1.
 
-    query: (B, C, h, w); support: (B, N, K, C, h, w), 0 outside the masks. Cosines, section 3.2.
+    query: (B, D, h, w); support: (B, N, K, D, h, w), 0 outside the masks. Cosines, section 3.2.
     """
-    cells = F.normalize(query.flatten(2), dim=1)  # B, C, hw
+    cells = F.normalize(query.flatten(2), dim=1)  # B, D, hw
     # one support at a time: all the cosines of five ways and five shots would be 25 times as much memory
-    supports = support.flatten(1, 2).flatten(3).unbind(dim=1)  # N·K times B, C, hw
+    supports = support.flatten(1, 2).flatten(3).unbind(dim=1)  # N·K times B, D, hw
     best = torch.stack([(F.normalize(one, dim=1).mT @ cells).amax(dim=1) for one in supports], dim=1)
     return scale(best).unflatten(1, support.shape[1:3]).unflatten(3, query.shape[-2:])
 
@@ -168,15 +168,15 @@ def prior_maps(query: Tensor, support: Tensor) -> Tensor:
 def published_prior_maps(query: Tensor, support: Tensor) -> Tensor:
     """The prior as the published code computes it, shapes as in `prior_maps`; the same for every way.
 
-    For each shot the code takes the features of all N ways, laid out in memory as (B, N, C, h·w), and reads them as
-    (B, C, N·h·w). At one way that is right; with several, channels, ways and positions get mixed up. The published
+    For each shot the code takes the features of all N ways, laid out in memory as (B, N, D, h·w), and reads them as
+    (B, D, N·h·w). At one way that is right; with several, channels, ways and positions get mixed up. The published
     scores of several ways were computed so.
     """
     ways = support.shape[1]
     cells = F.normalize(query.flatten(2), dim=1)
     priors = []
-    for one_shot in support.unbind(dim=2):  # B, N, C, h, w
-        mixed = one_shot.contiguous().view(len(query), query.shape[1], -1)  # B, C, N·hw
+    for one_shot in support.unbind(dim=2):  # B, N, D, h, w
+        mixed = one_shot.contiguous().view(len(query), query.shape[1], -1)  # B, D, N·hw
         priors.append(scale((F.normalize(mixed, dim=1).mT @ cells).amax(dim=1)))
     prior = torch.stack(priors, dim=1).unflatten(2, query.shape[-2:])  # B, K, h, w
     return repeat(prior, "b k h w -> b n k h w", n=ways)
@@ -189,7 +189,7 @@ def scale(values: Tensor) -> Tensor:
 
 
 def masked_mean(features: Tensor, masks: Tensor) -> Tensor:
-    """Mean of the features under the masks: (M, C, h, w) and (M, 1, h, w) to (M, C)."""
+    """Mean of the features under the masks: (M, D, h, w) and (M, 1, h, w) to (M, D)."""
     return (features * masks).sum(dim=(2, 3)) / (masks.sum(dim=(2, 3)) + 0.0005)
 
 

@@ -1,4 +1,4 @@
-"""What CST and EMAT share: correlation tokens, the attention over them, two heads, and what their maps mean.
+"""What CST and EMAT share: correlation tokens, attention over them, two heads, and what their maps mean (chapter 16).
 
 A support is a row of tokens: one for its whole image, the class token, and one for each cell of a coarse grid. All of
 them are compared with every cell of the query. Two layers of attention reduce each query cell's row of correlations to
@@ -8,9 +8,9 @@ Source: Kang, Koniusz, Cho & Murray, *Distilling Self-Supervised Vision Transfor
 Classification & Segmentation*, CVPR 2023; Carrión-Ojeda, Roth & Schaub-Meyer, *Efficient Masked Attention Transformer
 for Few-Shot Classification and Segmentation*, GCPR 2025.
 
-Letters: B episodes, N ways, K shots, M images, G = B·N supports of one shot, D width of a backbone's token, C channels
-and C' those of a layer's output, Q query cells, s side of the support grid, T = 1 + s·s support tokens (the class token
-first), h w map size, S image side, H W size of the query's own image.
+Letters: B episodes, N ways, K shots, M images, G = B·N supports of one shot, D channels and D' those of a layer's
+output, h w query grid and map size, s side of the support grid, J = 1 + s·s support tokens (the class token first) and
+J' those that a layer leaves, S image side, H W size of the query's own image.
 """
 
 from collections.abc import Callable
@@ -59,7 +59,7 @@ class TokenLearner(Learner):
     """A learner of correlation tokens. Masks come from logits that are resized before the softmax.
 
     Subclasses define `network`, which is built from the number of correlation channels and of support cells and maps
-    correlation tokens (G, C, Q, T) and masks (G, S, S) to logits of the mask (G, 2, h, w) and of the class (G, 2).
+    correlation tokens (G, D, h·w, J) and masks (G, S, S) to logits of the mask (G, 2, h, w) and of the class (G, 2).
     support_side: s on a vision transformer. class_tokens: whether a support's tokens begin with its class token.
 
     On EfficientNet-Lite0 the tokens are a variation, of neither paper. Its 13 blocks of strides 8, 16 and 32 take the
@@ -126,7 +126,7 @@ class TokenLearner(Learner):
         return merge_logits(torch.stack(mask_logits, dim=2), classes)
 
     def line_up(self, support: Features) -> list[Tensor]:
-        """The support tokens of each block, (M, D, T)."""
+        """The support tokens of each block, (M, D, J)."""
         cells = [x.flatten(2) for x in support[0]]
         if not self.class_tokens:
             return cells
@@ -181,14 +181,14 @@ def split_heads(tokens: Tensor, heads: int) -> Tensor:
 
 
 def correlate(query: list[Tensor], support: list[Tensor]) -> Tensor:
-    """Cosines of every query cell with every support token: (G, C, Q, T), channel = head · blocks + block.
+    """Cosines of every query cell with every support token: (G, heads·blocks, h·w, J), head after head.
 
-    query, support: unit vectors of each block, (B, heads, D/heads, h, w) and (G, heads, D/heads, T); the first G/B
+    query, support: unit vectors of each block, (B, heads, D/heads, h, w) and (G, heads, D/heads, J); the first G/B
     supports belong to the first query and so on. Unlike in the other learners, negative cosines stay.
     """
     ways = len(support[0]) // len(query[0])
     cosines = [
-        torch.einsum("gnhw,gnht->gnwt", q.flatten(3).repeat_interleave(ways, dim=0), s)
+        torch.einsum("gndx,gndj->gnxj", q.flatten(3).repeat_interleave(ways, dim=0), s)
         for q, s in zip(query, support, strict=True)
     ]
     return torch.stack(cosines, dim=2).flatten(1, 2)
@@ -198,10 +198,10 @@ def correlate(query: list[Tensor], support: list[Tensor]) -> Tensor:
 
 
 class Attention(nn.Module):
-    """For every query cell by itself: attention of a few tokens over all T, then a residual sum.
+    """For every query cell by itself: attention of a few tokens over all J, then a residual sum.
 
-    Subclasses define `project(x)`, which returns queries (G, C'/2, Q, T') and keys and values (G, C'/2, Q, T), and
-    `short_cut`, a module from (G, C, Q, T) to (G, C', Q, T').
+    Subclasses define `project(x)`, which returns queries (G, D'/2, h·w, J') and keys and values (G, D'/2, h·w, J), and
+    `short_cut`, a module from (G, D, h·w, J) to (G, D', h·w, J').
     """
 
     def __init__(self, out: int):
@@ -212,25 +212,25 @@ class Attention(nn.Module):
         self.out_norm = norm(out)
 
     def forward(self, x: Tensor, masks: Tensor) -> Tensor:
-        """(G, C, Q, T) and masks (G, S, S) to (G, C', Q, T')."""
+        """(G, D, h·w, J) and masks (G, S, S) to (G, D', h·w, J')."""
         query, key, value = self.project(x)
         attended = attend(query, key, value, find_inside(masks, key.shape[-1]))
         return self.out_norm(self.agg(attended) + self.short_cut(x))
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, inside: Tensor) -> Tensor:
-    """query (G, C, Q, T'), key and value (G, C, Q, T), inside (G, T) bool: (G, C, Q, T').
+    """query (G, D, h·w, J'), key and value (G, D, h·w, J), inside (G, J) bool: (G, D, h·w, J').
 
     A softmax over the tokens inside, whose logits are not scaled; where no token is inside, 0.
     """
-    q, k, v = (rearrange(x, "g (heads c) cell t -> g (cell heads) t c", heads=HEADS) for x in (query, key, value))
+    q, k, v = (rearrange(x, "g (heads d) cell j -> g (cell heads) j d", heads=HEADS) for x in (query, key, value))
     inside, some = inside[:, None, None], inside.any(dim=1)[:, None, None, None]
     attended = F.scaled_dot_product_attention(q, k, v, attn_mask=inside | ~some, scale=1.0)
-    return rearrange(attended * some, "g (cell heads) t c -> g (heads c) cell t", heads=HEADS)
+    return rearrange(attended * some, "g (cell heads) j d -> g (heads d) cell j", heads=HEADS)
 
 
 def find_inside(masks: Tensor, tokens: int) -> Tensor:
-    """Which of T tokens take part: masks (G, S, S) to (G, T) bool.
+    """Which of J tokens take part: masks (G, S, S) to (G, J) bool.
 
     Cells do where the mask, resized to their grid, is not exactly 0. The class token, if there is one, always does.
     """
@@ -257,7 +257,7 @@ class FeedForward(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention over the support tokens, then a feed-forward part; out: C'."""
+    """Attention over the support tokens, then a feed-forward part; out: D'."""
 
     def __init__(self, attention: Attention, out: int):
         super().__init__()
@@ -274,14 +274,14 @@ def norm(channels: int) -> nn.GroupNorm:
 
 
 def split_class(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Tokens (G, C, Q, T) to class tokens (G, C, Q, 0 or 1) and cells (G, C, Q, s, s)."""
+    """Tokens (G, D, h·w, J) to class tokens (G, D, h·w, 0 or 1) and cells (G, D, h·w, s, s)."""
     side = isqrt(x.shape[-1])
     count = x.shape[-1] - side**2
     return x[..., :count], x[..., count:].unflatten(3, (side, side))
 
 
 def pool_cells(cells: Tensor, size: int) -> Tensor:
-    """Average over windows of size x size support cells: (G, C, Q, s, s) to (G, C, Q, s', s')."""
+    """Average over windows of size x size support cells: (G, D, h·w, s, s) to (G, D, h·w, s', s')."""
     return F.avg_pool3d(cells, (1, size, size))
 
 
@@ -291,7 +291,7 @@ def pool_cells(cells: Tensor, size: int) -> Tensor:
 class TwoHeads(nn.Module):
     """Correlation tokens to logits: two layers that leave two tokens, a mask head, and with `classes` a class head.
 
-    layers: the two layers; width: C' of the second.
+    layers: the two layers; width: D' of the second.
     """
 
     def __init__(self, layers: list[Layer], width: int, classes: bool = True):
@@ -309,20 +309,20 @@ class TwoHeads(nn.Module):
         self.decoder2_seg = two_convolutions(half, half, 2, kernel=3)
 
     def forward(self, x: Tensor, masks: Tensor) -> tuple[Tensor, Tensor | None]:
-        """(G, C, Q, T) and masks (G, S, S) to logits of the mask (G, 2, h, w) and of the class (G, 2) or None."""
+        """(G, D, h·w, J) and masks (G, S, S) to logits of the mask (G, 2, h, w) and of the class (G, 2) or None."""
         for layer in self.corrtransformer:
             x = layer(x, masks)
         x = self.linear(x)
-        x = x.unflatten(2, (isqrt(x.shape[2]),) * 2)  # G, W, query rows, query columns, tokens
+        x = x.unflatten(2, (isqrt(x.shape[2]),) * 2)  # G, D, query rows, query columns, tokens
         return self.decode_mask(x[..., -1]), None if self.decoder1_cls is None else self.decode_class(x[..., 0])
 
     def decode_class(self, x: Tensor) -> Tensor:
-        """The class map (G, W, h, w) to logits (G, 2) of absence and presence."""
+        """The class map (G, D, h, w) to logits (G, 2) of absence and presence."""
         x = F.avg_pool2d(self.decoder1_cls(x), 3, 2, 1)
         return self.decoder2_cls(x).mean(dim=(-2, -1))
 
     def decode_mask(self, x: Tensor) -> Tensor:
-        """The segmentation map (G, W, h, w) to logits (G, 2, 2h, 2w) of background and foreground."""
+        """The segmentation map (G, D, h, w) to logits (G, 2, 2h, 2w) of background and foreground."""
         x = self.decoder1_seg(x)
         h, w = x.shape[-2:]
         return self.decoder2_seg(resize(x, (2 * h, 2 * w)))
@@ -373,7 +373,7 @@ def segment_shots(shots: Tensor, sizes: list[tuple[int, int]]) -> list[Tensor]:
 def compare_keys(query: Tensor, keys: Tensor) -> Tensor:
     """Cosines of a class token's query (M, D) with the keys (M, D, h, w) of cells, mean over heads: (M, 1, h, w)."""
     query, keys = split_heads(query, VIT_HEADS), split_heads(keys, VIT_HEADS)
-    return torch.einsum("mnc,mnchw->mnhw", query, keys).mean(dim=1, keepdim=True)
+    return torch.einsum("mnd,mndhw->mnhw", query, keys).mean(dim=1, keepdim=True)
 
 
 def make_pseudo_masks(cosines: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,4 +1,4 @@
-"""The two frozen vision transformers of CST and EMAT, read block by block.
+"""The two frozen vision transformers of CST and EMAT, read block by block (chapter 16).
 
 Both are a ViT-S: DINO's with patches of 8 pixels, and DINOv2's with patches of 14, without registers.
 

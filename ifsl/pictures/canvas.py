@@ -149,7 +149,7 @@ def mask_of(foreground: Tensor, side: int) -> np.ndarray:
 
 
 def colour_features(*maps: Tensor) -> list[np.ndarray]:
-    """Feature maps (C, h, w) as (h, w, 3) colours 0…1 with directions and scale in common; cells of zeros are grey.
+    """Feature maps (D, h, w) as (h, w, 3) colours 0…1 with directions and scale in common; cells of zeros are grey.
 
     The three strongest directions of all cells become red, green and blue: cells with similar colours have similar
     features.

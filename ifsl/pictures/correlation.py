@@ -15,7 +15,7 @@ from .canvas import BACKGROUND, InlineFigure
 
 
 def show_features(image: np.ndarray, features: dict[str, Tensor]) -> InlineFigure:
-    """An image, and feature maps (C, h, w) as colours: their three strongest directions are red, green and blue.
+    """An image, and feature maps (D, h, w) as colours: their three strongest directions are red, green and blue.
 
     Cells with similar colours have similar features. Each map has its own three directions, so colours cannot be
     compared between maps.

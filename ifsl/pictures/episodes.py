@@ -38,7 +38,7 @@ def show(ep: Episode | Prediction, prediction: tuple | None = None) -> InlineFig
     if prediction is not None:
         presence, mask = unbatch(prediction)
         panels["prediction"] = mask
-        columns = judge(ep, presence, mask)
+        columns = compare_with_truth(ep, presence, mask)
     return compose(ep, ep.picture, panels, columns)
 
 
@@ -116,7 +116,7 @@ def unbatch(prediction: tuple) -> tuple[list[bool], np.ndarray]:
     return torch.as_tensor(presence).flatten().bool().tolist(), mask
 
 
-def judge(ep: Episode, presence: list[bool], mask: np.ndarray) -> dict[str, list[str]]:
+def compare_with_truth(ep: Episode, presence: list[bool], mask: np.ndarray) -> dict[str, list[str]]:
     """For each way, whether the query shows it, what was predicted, and how far the masks agree, as words.
 
     FS-S does not ask for presence: there, how far the masks agree is all.
@@ -164,4 +164,4 @@ def place_episode(
         heading = canvas.write(ax, x, top, title, color=QUIET, fontsize=SMALL_FONT)
         if marked is not None:
             canvas.place_prediction(ax, (x, under, *size), heading, ep.picture, marked)
-    canvas.write_table(ax, left, under + side + GAP, ep.class_names, judge(ep, presence, mask))
+    canvas.write_table(ax, left, under + side + GAP, ep.class_names, compare_with_truth(ep, presence, mask))

@@ -1,6 +1,6 @@
 """Prior maps and the four resolutions of PFENet (chapter 06). All images are square, as a learner sees them.
 
-Letters: C channels, h w map size, h_b w_b size of a bin.
+Letters: D channels, h w map size, h_b w_b size of a bin.
 """
 
 from torch import Tensor
@@ -31,7 +31,7 @@ def show_bins(
 ) -> InlineFigure:
     """What PFENet's resolutions receive, find and contribute, in a 1-way 1-shot episode; a column for each of them.
 
-    priors: (h_b, w_b) as they arrive; found: (C, h, w), in colours that all of them share; foreground: (h, w)
+    priors: (h_b, w_b) as they arrive; found: (D, h, w), in colours that all of them share; foreground: (h, w)
     probability of the class; without: the same, with what one resolution found left out. The outline of the object is
     white, and under each probability is the IoU of its mask.
     """

@@ -19,7 +19,6 @@ from .canvas import FONT, WIDTH, InlineFigure
 from .sketching import MASK, MIDDLE, Box, Example, draw_arrow, guess_map, say
 
 MARK = "#3F7FBF"  # round a highlighted part: a blue that is seen on a white and on a dark page
-GRID = 5  # cells in a row of the small grids
 
 
 class Layout(NamedTuple):
@@ -158,7 +157,7 @@ def draw_support_mask(ax: Axes, layout: Layout, example: Example) -> None:
     draw_arrow(ax, (start.east[0], start.top + 0.06), (start.east[0] + 0.12, start.top + 0.06),
                (start.east[0] + 0.12, height), (x, height), (x, end.top), mask=True)  # fmt: skip
     if not layout.small:
-        sketching.write_shape(ax, layout.areas["backbone"].centre[0], height, "support mask")
+        sketching.place_label(ax, layout.areas["backbone"].centre[0], height, "support mask")
 
 
 def draw_maps(ax: Axes, layout: Layout, example: Example) -> None:

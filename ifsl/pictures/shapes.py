@@ -3,7 +3,7 @@
 Shapes are those of one support (one episode, way and shot), written channels first: `128 · 50×50 · 2×2` has 128
 channels at each pair of 50 x 50 query cells and 2 x 2 support cells.
 
-Letters: S image side, L bottlenecks of a level, C channels, T support tokens, s side of the support tokens' grid.
+Letters: s side of the support tokens' grid.
 """
 
 from ..errors import InputError, shown

@@ -150,10 +150,10 @@ def draw_arrow(
     )  # fmt: skip
     if shape:
         (x0, y0), (x1, y1) = points[of : of + 2]
-        write_shape(ax, x0 + at * (x1 - x0), y0 + at * (y1 - y0), shape)
+        place_label(ax, x0 + at * (x1 - x0), y0 + at * (y1 - y0), shape)
 
 
-def write_shape(ax: Axes, x: float, y: float, text: str) -> None:
+def place_label(ax: Axes, x: float, y: float, text: str) -> None:
     """A label with dark text."""
     pill = {"boxstyle": "round,pad=0.22,rounding_size=0.4", "facecolor": PAPER, "edgecolor": MIDDLE, "linewidth": 0.6}
     say(ax, x, y, text, color=INK, bbox=pill)

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..data.episodes import Episode
 from . import canvas
 from .canvas import LINES, QUIET, InlineFigure
-from .charts import make_chart, name_bars, stack_bars, trim_ticks
+from .charts import make_chart, trim_ticks
 
 STRONG, WEAK = LINES[:2]
 """Colours of the two kinds of supervision."""
@@ -32,26 +32,6 @@ def plot_label_shares(panels: dict[str, tuple[Sequence[float], Sequence[float], 
         ax.axhline(50, color=QUIET, linewidth=1, linestyle="--")
         ax.set(xlim=(0, 1), xlabel=name, ylim=(-2, 102), yticks=range(0, 101, 25), ylabel="share of the cells (%)")
     fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
-    return fig
-
-
-def show_training(ep: Episode, runs: dict[str, tuple[Sequence[float], dict[int, Tensor]]]) -> InlineFigure:
-    """A few steps of training, a row for each run: its losses, and its map (h, w) of one query after some steps.
-
-    runs: {name: (losses, {steps made: foreground probabilities})}.
-    """
-    fig, axes = canvas.make_grid(len(runs), 2 + len(next(iter(runs.values()))[1]), 0.95)
-    for row, (name, (losses, maps)), colour in zip(axes, runs.items(), (STRONG, WEAK), strict=False):
-        row[0].plot(range(1, len(losses) + 1), losses, color=colour, marker="o", markersize=4)
-        row[0].axhline(np.log(2), color=QUIET, linewidth=1, linestyle="--")
-        row[0].set(ylim=(0, None), xlabel="step", xticks=[1, len(losses)], yticks=[0, 0.5, 1], ylabel=f"{name} loss")
-        row[0].spines[["left", "bottom"]].set_visible(True)
-        query, truth = canvas.square_query(ep)
-        canvas.show_image(row[1], query, "query")
-        canvas.outline_mask(row[1], truth)
-        for ax, (step, values) in zip(row[2:], maps.items(), strict=True):
-            canvas.show_map(ax, values, f"after {step} steps" if step else "before training")
-    canvas.add_colour_bar(fig, axes[:, 2:], f"probability of {ep.class_names[0]}")
     return fig
 
 
@@ -104,18 +84,6 @@ def judge_mask(mask: np.ndarray, truth: np.ndarray) -> str:
     if not truth.any():
         return "false alarm" if mask.any() else "right"
     return f"IoU {canvas.percent(canvas.compute_iou(mask, truth))}"
-
-
-def plot_errors(bars: dict[str, dict[str, float]], label: str) -> InlineFigure:
-    """Bars made of kinds of errors: {bar: {kind: size}}, the same kinds in each; the sum is written behind a bar."""
-    fig, ((ax,),) = make_chart(0.42 * len(bars) + 1.2)
-    longest = stack_bars(ax, bars, ".1f")
-    ticks = ax.get_xticks()
-    name_bars(ax, list(bars))
-    ax.set(xlim=(0, max(ticks[-1], 1.06 * longest)), xlabel=label)
-    ax.set_xticks(ticks[ticks >= 0])
-    fig.legend(loc="outside upper center", ncols=6, frameon=False, columnspacing=1.2, handlelength=1.2)
-    return fig
 
 
 def plot_trade(versions: dict[str, dict[str, Sequence[float]]]) -> InlineFigure:

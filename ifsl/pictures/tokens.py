@@ -1,6 +1,6 @@
 """Correlation tokens, and masks on the grids of their keys (chapter 16).
 
-Letters: C correlation channels, h w grid of the query, T support tokens (the class token first).
+Letters: D correlation channels, h w grid of the query, J support tokens (the class token first).
 """
 
 from math import isqrt
@@ -18,7 +18,7 @@ def show_tokens(
 ) -> InlineFigure:
     """Correlations of a 1-way 1-shot episode, a row for each of some channels.
 
-    correlation: (C, h, w, T); channels: {name: channel}; inside: (T - 1,) bool, support cells that the mask touches.
+    correlation: (D, h, w, J); channels: {name: channel}; inside: (J - 1,) bool, support cells that the mask touches.
     A row has the query with a cross at `point`, every query cell's cosine with the class token, and the cosines of the
     cell under the cross with the cells of the support, whose masked part is outlined. Negative values are drawn as 0.
     """

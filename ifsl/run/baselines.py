@@ -5,7 +5,7 @@ takes it like any other. It gives each cell of the query a score from 0 to 1 for
 a class is present where its largest score reaches the first, and its mask has the cells above the second (none if the
 class is absent). `choose_thresholds` finds them on episodes of the training classes.
 
-Letters: B episodes, N ways, K shots, M images, C channels, S image side, h w size of a score map.
+Letters: B episodes, N ways, K shots, M images, D channels, S image side, h w size of a score map.
 """
 
 from collections.abc import Iterator

@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 from ..data.benchmarks import Benchmark
 from ..data.classes import FOLDS, fold_classes
 from ..data.files import write_whole
+from ..data.lists import STAMP
 from ..data.loading import TEST_EPISODES, TestEpisodes, loader
 from ..errors import InputError, shown, writing
 from ..learners.learner import Learner, check_episode
@@ -35,9 +36,9 @@ METRICS = {"er": "ER", "miou": "mIoU", "fb_iou": "FB-IoU"}
 
 SAME_EPISODES = (
     *("benchmark", "fold", "split", "lists", "way", "shot", "episodes", "void", "task", "compared_at"),
-    *("augment", "objects"),
+    *("augment", "objects", "tiny"),
 )
-"""Settings that two results must share to be over the same episodes."""
+"""Settings that two results must share to be over the same episodes, as far as both have them."""
 
 TRAINED = ("benchmark", "fold", "step", "seed", "task", "weak", "lists")
 """What a result says of the training of the learner, if its checkpoint tells it."""
@@ -229,40 +230,21 @@ def evaluate(
         raise InputError(model.needs_masks)
     check_task(task, way, weak, void_ignore, own_size)
     check_setting(augment, objects, way, task, weak)
-    seen = find_seen_classes(model, bench)
-    if seen and not seen_classes:
-        raise InputError(
-            f"This {model.method} was trained on fold {model.settings['fold']}, whose training classes include "
-            f"{bench.class_names[seen[0]]}; evaluate it on that fold, or allow seen_classes."
-        )
+    seen = find_seen_classes(model, bench, seen_classes)
     bench.check_layout()
     data = TestEpisodes(bench, way, shot, episodes, size, void_ignore, task, own_size, augment, objects)
     episodes = len(data)
     er, miou = ExactRatio(None if augment else way).to(device), MeanIoU(bench.class_ids).to(device)
-    exact, totals = [], [torch.stack([miou.intersection, miou.union])]  # after each episode: 2, classes
     training, home = model.training, next(model.parameters()).device
     model.to(device).eval()
     bar = tqdm(total=episodes, unit="episode", desc=f"{way}-way {shot}-shot", disable=not progress)
-    batches = loader(data, batch, workers, augmented=bool(augment))
+    batches = predictions(model, loader(data, batch, workers, augmented=bool(augment)), device, weak, task)
     try:
         with memory_errors("testing", batch=batch, size=size, shot=shot):
-            for found in predictions(model, batches, device, weak, task):
-                if task == "fs-cs":
-                    true_presence = found["presence"].to(device)
-                    er.update(found["found_presence"], true_presence)
-                    exact += (found["found_presence"] == true_presence).all(dim=1).tolist()
-                for guess, truth, ways in zip(
-                    found["found_masks"], found["query_masks"], found["classes"], strict=True
-                ):
-                    miou.update([guess], [truth.to(device)], ways[None])
-                    totals.append(torch.stack([miou.intersection, miou.union]))
-                bar.update(len(found["classes"]))
-                shown_er = {"ER": f"{er.compute().item():.1f}"} if task == "fs-cs" else {}
-                bar.set_postfix(shown_er | {"mIoU": f"{miou.compute().item():.1f}"})
+            exact, counted = measure(batches, er, miou, task, bar)
     finally:
         bar.close()
         model.to(home).train(training)
-    counted = torch.stack(totals).diff(dim=0).tolist()  # episodes, 2, classes
     counts = [
         {c: (intersection[c], union[c]) for c in [0, *drawn.classes]}
         for drawn, (intersection, union) in zip(data.draws, counted, strict=True)
@@ -296,6 +278,7 @@ def evaluate(
             "objects": objects,
             "objects_lists": bench.queries_source(objects) if objects else None,
             "data": str(bench.root),
+            "tiny": read_stamp(bench.root),
             **trace_training(model),
             "seen_classes": [bench.class_names[c] for c in seen],
             "device": str(device),
@@ -303,6 +286,30 @@ def evaluate(
         seconds=round(time.perf_counter() - started, 2),
         versions={"python": platform.python_version(), "torch": torch.__version__, "ifsl": version("ifsl")},
     )
+
+
+def measure(
+    batches: Iterable[dict], er: ExactRatio, miou: MeanIoU, task: str, bar: tqdm
+) -> tuple[list[bool], list[list[list[int]]]]:
+    """Update both metrics, and the bar, with batches of `predictions`.
+
+    Returns for each episode whether all its presences are right (nothing in FS-S), and its intersections and unions in
+    pixels: (episodes, 2, classes).
+    """
+    exact, totals = [], [torch.stack([miou.intersection, miou.union])]  # after each episode: 2, classes
+    device = miou.union.device
+    for found in batches:
+        if task == "fs-cs":
+            true_presence = found["presence"].to(device)
+            er.update(found["found_presence"], true_presence)
+            exact += (found["found_presence"] == true_presence).all(dim=1).tolist()
+        for guess, truth, ways in zip(found["found_masks"], found["query_masks"], found["classes"], strict=True):
+            miou.update([guess], [truth.to(device)], ways[None])
+            totals.append(torch.stack([miou.intersection, miou.union]))
+        bar.update(len(found["classes"]))
+        shown_er = {"ER": f"{er.compute().item():.1f}"} if task == "fs-cs" else {}
+        bar.set_postfix(shown_er | {"mIoU": f"{miou.compute().item():.1f}"})
+    return exact, torch.stack(totals).diff(dim=0).tolist()
 
 
 @torch.inference_mode()
@@ -329,18 +336,35 @@ def predictions(
         yield batch | {"found_presence": presence, "found_masks": segmentations}
 
 
+def read_stamp(root: Path) -> str | None:
+    """What a tiny benchmark says of itself: version, seed and sizes, from which it was made; None for other data."""
+    try:
+        return (root / STAMP).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return None
+
+
 def trace_training(model: Learner) -> dict:
     """Which checkpoint a learner is from (checkpoint, sha256), and what that tells about its training (trained)."""
     trained = {name: model.settings[name] for name in TRAINED if name in model.settings}
     return {name: model.settings.get(name) for name in ("checkpoint", "sha256")} | {"trained": trained or None}
 
 
-def find_seen_classes(model: Learner, bench: Benchmark) -> list[int]:
-    """The classes of the benchmark's split that the learner was trained on, as far as its checkpoint tells."""
+def find_seen_classes(model: Learner, bench: Benchmark, allowed: bool) -> list[int]:
+    """The classes of the benchmark's split that the learner was trained on, as far as its checkpoint tells.
+
+    Raises `InputError` if there are any that are not allowed.
+    """
     trained = model.settings
     if trained.get("benchmark") != bench.name or trained.get("fold") not in range(FOLDS):
         return []
-    return sorted(set(fold_classes(bench.name, trained["fold"], "trn")) & set(bench.class_ids))
+    seen = sorted(set(fold_classes(bench.name, trained["fold"], "trn")) & set(bench.class_ids))
+    if seen and not allowed:
+        raise InputError(
+            f"This {model.method} was trained on fold {trained['fold']}, whose training classes include "
+            f"{bench.class_names[seen[0]]}; evaluate it on that fold, or allow seen_classes."
+        )
+    return seen
 
 
 def describe_learner(settings: dict) -> list[str]:

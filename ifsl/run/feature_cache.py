@@ -1,6 +1,6 @@
 """A cache of the features that a frozen backbone computes, kept between training steps (chapter 11).
 
-Letters: B episodes, N ways, K shots, C channels, h w feature grid, S image side.
+Letters: B episodes, N ways, K shots, D channels, h w feature grid, S image side.
 """
 
 import torch
@@ -62,6 +62,6 @@ class FeatureCache:
 
 
 def concatenate(pyramids: list[Features]) -> Features:
-    """Pyramids of one image each, (1, C, h, w) at every bottleneck, as one pyramid of M images."""
+    """Pyramids of one image each, (1, D, h, w) at every bottleneck, as one pyramid of M images."""
     levels = zip(*pyramids, strict=True)
     return [[torch.cat(bottleneck) for bottleneck in zip(*level, strict=True)] for level in levels]

@@ -41,12 +41,13 @@ def read_checkpoint(path: str | Path) -> dict:
     return checkpoint
 
 
-def check_same(settings: Settings, last: Path, processes: int) -> None:
-    """Raise `InputError` if the run in checkpoint `last` began with other settings than it would go on with.
+def check_same(settings: Settings, last: Path, processes: int) -> int:
+    """The steps that checkpoint `last` has made; raises `InputError` if its run began with other settings than these.
 
     A setting that the checkpoint does not have is newer than the checkpoint: the run began with its default.
     """
-    then = Settings.defaults() | read_checkpoint(last)["settings"]
+    held = read_checkpoint(last)
+    then = Settings.defaults() | held["settings"]
     now = settings.plain()
     if now["size"] is None:
         now["size"] = then["size"]
@@ -60,3 +61,4 @@ def check_same(settings: Settings, last: Path, processes: int) -> None:
         )
     if settings.decay and (settings.steps, settings.niter) != (then["steps"], then["niter"]):
         raise InputError(f"With decay, steps and niter shape the whole run; resume {last} with the same.")
+    return held["global_step"]

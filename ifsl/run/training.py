@@ -31,7 +31,7 @@ from .checkpoints import load_model, trained_state
 from .devices import Hardware, find_hardware, memory_errors
 from .feature_cache import FeatureCache
 from .metrics import ExactRatio, MeanIoU
-from .resuming import check_same, read_checkpoint
+from .resuming import check_same
 from .settings import Settings, check_folder, first_process
 from .trainer import build_trainer, fresh_start, interrupts, log_errors, quiet
 
@@ -50,8 +50,8 @@ def train(settings: Settings, resume: bool = False) -> Path:
     if first_process():
         check_folder(folder, resume)
     hardware = find_hardware(settings)
-    if resume and last.is_file():
-        check_same(settings, last, hardware.processes)
+    resumed = resume and last.is_file()
+    made = check_same(settings, last, hardware.processes) if resumed else 0
     root = {"root": settings.datapath, "fold": settings.fold, "lists": settings.lists}
     trn, val = (Benchmark(settings.benchmark, split=split, **root) for split in ("trn", "val"))
     trn.check_layout()
@@ -67,16 +67,16 @@ def train(settings: Settings, resume: bool = False) -> Path:
     module = Training(learner, settings, trn, val)
     memory = memory_errors("training", bsz=settings.bsz, size=learner.image_size, shot=settings.shot)
     with memory, fresh_start(folder, resume):
-        run(module, settings, hardware, last if resume and last.is_file() else None)
+        run(module, settings, hardware, last if resumed else None, made)
     return folder
 
 
-def run(module: "Training", settings: Settings, hardware: Hardware, last: Path | None) -> None:
-    """Train a module from the checkpoint `last`, or from its beginning."""
+def run(module: "Training", settings: Settings, hardware: Hardware, last: Path | None, made: int) -> None:
+    """Train a module from the checkpoint `last`, which has made so many steps, or from its beginning."""
     folder = settings.folder
     module.try_episode()
     trainer = build_trainer(settings, hardware, len(module.trn), unused=bool(module.learner.unused))
-    if last is not None and read_checkpoint(last)["global_step"] >= trainer.max_steps:
+    if last is not None and made >= trainer.max_steps:
         return  # all steps are made already: nothing is written
     with quiet(), interrupts(trainer), log_errors(folder):
         if first_process():

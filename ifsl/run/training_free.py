@@ -14,7 +14,7 @@ One-shot segmentation by matching features that nobody trained for it is what Pe
 Anything Model with One Shot*, ICLR 2024) and Matcher (Liu et al., ICLR 2024) do, which then prompt a large segmentation
 model. Those are given that the class is there, as in FS-S; the null match is what FS-CS needs besides.
 
-Letters: B episodes, N ways, K shots, M images, C channels, h w feature grid of stride 16.
+Letters: B episodes, N ways, K shots, M images, D channels, h w feature grid of stride 16.
 """
 
 from collections.abc import Sequence
@@ -86,7 +86,7 @@ class TrainingFree(Baseline):
         return [self.backbone]
 
     def encode_query(self, images: Tensor) -> Features:
-        """(M, 3, S, S) images to one level with one map of unit vectors (M, C, h, w)."""
+        """(M, 3, S, S) images to one level with one map of unit vectors (M, D, h, w)."""
         return [[join_levels(self.backbone.pyramid(images), self.levels)]]
 
     def score(self, query: Features, support: Features, masks: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ class TrainingFree(Baseline):
 
 
 def join_levels(pyramid: Features, levels: Sequence[int]) -> Tensor:
-    """The features of all bottlenecks of some levels, resized to stride 16: unit vectors (M, C, h, w).
+    """The features of all bottlenecks of some levels, resized to stride 16: unit vectors (M, D, h, w).
 
     Each bottleneck's vectors get length 1 first, so that each counts as much as any other.
     """
@@ -107,9 +107,9 @@ def join_levels(pyramid: Features, levels: Sequence[int]) -> Tensor:
 
 
 def match(query: Tensor, support: Tensor, way: int) -> Tensor:
-    """Cosines of every query cell with every support cell: (B, C, h, w), (B·N·K, C, h, w) to (B, N, h, w, K, h·w)."""
+    """Cosines of every query cell with every support cell: (B, D, h, w), (B·N·K, D, h, w) to (B, N, h, w, K, h·w)."""
     support = support.flatten(2).unflatten(0, (len(query), way, -1))
-    return torch.einsum("bcij,bnkcs->bnijks", query, support)
+    return torch.einsum("bdij,bnkds->bnijks", query, support)
 
 
 def propagate(cosines: Tensor, masks: Tensor, temperature: float, null: float) -> Tensor:

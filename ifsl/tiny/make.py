@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from ..data.coco import rasterise
-from ..data.lists import write_lists
+from ..data.lists import STAMP, write_lists
 from ..data.workers import spread
 from ..errors import InputError, writing
 from .scenes import COCO_PARTS, Plan, paint_coco, paint_pascal, plan_coco, plan_pascal
@@ -26,7 +26,6 @@ from .symbols import COCO_SYMBOLS, PASCAL_SYMBOLS, to_category_id
 ROOT = "data/tiny"
 EASY_ROOT = "data/tiny-easy"
 VERSION = 4  # raised whenever a picture, mask or list would come out differently
-STAMP = "tiny.json"
 PASCAL_SIZE = (1000, 300)  # pictures for training, for testing
 COCO_SIZE = (640, 400)
 

@@ -7,7 +7,7 @@ Elsewhere a head has 2 to 8 channels and a query cell 4 to 49 keys, which are sh
 cells are the last axis, so that a processor's vector instructions work on many of them; and only as many are taken at a
 time as stay in its cache. The weights are computed again for the gradient instead of being kept.
 
-Letters: c channels of a head, n queries and m keys of a query cell, x query cells; the rest as in asnet.py.
+Letters: d channels of a head, n queries and m keys of a query cell, x query cells; the rest as in asnet.py.
 """
 
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ def query_and_key(layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def attend_inside(query: Tensor, key: Tensor, value: Tensor, inside: Tensor) -> Tensor:
-    """One support: query (C, Hq·Wq, Hs, Ws), key and value (C, Hq·Wq, h, w), inside (h·w,) to (Hq·Wq, Hs, Ws, C)."""
+    """One support: query (D, Hq·Wq, Hs, Ws), key and value (D, Hq·Wq, h, w), inside (h·w,) to (Hq·Wq, Hs, Ws, D)."""
     k, v = key.flatten(2), value.flatten(2)
     if not inside.any():  # every key weighs the same
         uniform = v.mean(dim=2) + 0 * k.mean(dim=2)  # the products with 0 give query and key a gradient of 0
@@ -59,12 +59,12 @@ def attend_inside(query: Tensor, key: Tensor, value: Tensor, inside: Tensor) -> 
 
 
 def cells_last(x: Tensor) -> Tensor:
-    """(C, x, n) to (heads, c, n, x)."""
+    """(D, x, n) to (heads, d, n, x)."""
     return x.transpose(1, 2).contiguous().unflatten(0, (HEADS, -1))
 
 
 class Attend(torch.autograd.Function):
-    """Sums of values (heads, c, m, x), weighted by a softmax of query (heads, c, n, x) times key (heads, c, m, x)."""
+    """Sums of values (heads, d, m, x), weighted by a softmax of query (heads, d, n, x) times key (heads, d, m, x)."""
 
     @staticmethod
     def forward(ctx, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ def weigh(q: Tensor, k: Tensor) -> Tensor:
 
 
 def multiply(a: Tensor, b: Tensor) -> Tensor:
-    """Scalar products over the channels: (heads, c, n, x) and (heads, c, m, x) to (heads, n, m, x)."""
+    """Scalar products over the channels: (heads, d, n, x) and (heads, d, m, x) to (heads, n, m, x)."""
     (first, other), *rest = zip(a[:, :, :, None].unbind(1), b[:, :, None].unbind(1), strict=True)
     products = first * other
     for first, other in rest:
@@ -111,5 +111,5 @@ def multiply(a: Tensor, b: Tensor) -> Tensor:
 
 
 def add_up(weights: Tensor, x: Tensor) -> Tensor:
-    """Weighted sums: weights (heads, n, m, x) of x (heads, c, m, x) to (heads, c, n, x)."""
+    """Weighted sums: weights (heads, n, m, x) of x (heads, d, m, x) to (heads, d, n, x)."""
     return torch.stack([(weights * channel).sum(dim=2) for channel in x[:, :, None].unbind(1)], dim=1)

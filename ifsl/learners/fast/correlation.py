@@ -32,7 +32,7 @@ def correlate_level(query: list[Tensor], support: list[Tensor]) -> Tensor:
 
 
 def find_box(support: list[Tensor]) -> tuple[slice, slice]:
-    """Rows and columns of the smallest box that holds all vectors besides 0 of maps (C, Hs, Ws), at least one cell."""
+    """Rows and columns of the smallest box that holds all vectors besides 0 of maps (D, Hs, Ws), at least one cell."""
     filled = torch.stack([x.norm(dim=0) for x in support]).ne(0).any(dim=0)  # NaN counts as filled
     rows, columns = (filled.any(dim=axis).nonzero()[:, 0].tolist() or [0] for axis in (1, 0))
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
