@@ -17,9 +17,9 @@ NAME = re.compile(r"tiny/[\w-]+")
 KEPT: dict[str, tuple[int, str]] = {
     "tiny/asnet-weak": (2_684_872, "82483f471b8ccd84d9a0b23027dac11efdc1970ed1efec32b7f678c18915ae4b"),
     "tiny/asnet": (2_685_080, "0438d8c5b8586f5bdb36fa9d00e51efc1b5212f63291b70a97fb35437dceafea"),
-    "tiny/asnethm": (2_685_024, "508767f26848b6866dafd0af58679501f405287f13517c2064354bad97111bc3"),
+    "tiny/asnethm": (2_685_088, "eae3fc9b5679b74807717c55a5b006c2d949f5dcd7a8c4db7526ed178e737f4e"),
     "tiny/cst": (735_512, "219ac9e8c2452e697879109b635607078170c8c4b8b47636ecc9f3d2c9a23b1b"),
-    "tiny/hsnet": (5_167_656, "a61363dfd399bbc76dc6cc759f24bca763fbbaa6572ea2595703c6caa7108dff"),
+    "tiny/hsnet": (5_167_704, "cae7fe7defc1dcfc890f2a394be4a1ffa2f2bf7c08ed0e5531102d6caaf2fb01"),
     "tiny/panet": (6_184_544, "85ba7093db7077df93ec85e0bd3c07137344d0e38d1b72ebba10f04662293434"),
     "tiny/pfenet": (1_298_040, "26dd981a92adc39e07e77fcbd078293caf31198e83d5bca5d64fad6f52a950b8"),
 }
