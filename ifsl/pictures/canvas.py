@@ -94,18 +94,18 @@ def compute_iou(predicted: np.ndarray, true: np.ndarray) -> float | None:
     return np.count_nonzero(predicted & true) / union if union else None
 
 
-def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def overlay(image: np.ndarray, mask: np.ndarray, tint: float = TINT) -> np.ndarray:
     """An image (H, W, 3) uint8 in its own colours, with the ways of a mask (H, W) of 0, n and 255 tinted and outlined.
 
-    Inside a mask, `TINT` of each pixel is the way's colour and the rest is the image's own. The outline is the way's
-    colour alone, and outside it there is a thin white line, so that it can be seen on a photograph of any colour. Void
-    pixels (255) are tinted and outlined in white.
+    Inside a mask, the share `tint` of each pixel is the way's colour and the rest is the image's own. The outline is
+    the way's colour alone, and outside it there is a thin white line, so that it can be seen on a photograph of any
+    colour. Void pixels (255) are tinted and outlined in white.
     """
     out = image.astype(float)
     for n in np.unique(mask[mask > 0]):
         inside = mask == n
         colour = np.full(3, 255.0) if n == VOID else rgb(way_colour(n))
-        out[inside] += TINT * (colour - out[inside])
+        out[inside] += tint * (colour - out[inside])
         out[inside & (depth(inside) <= OUTLINE)] = colour
         out[(mask == 0) & (distance_transform_edt(~inside) <= RIM)] = 255
     return out.round().astype(np.uint8)
@@ -128,8 +128,8 @@ def fade(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def mark_support(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """A support (S, S, 3) uint8 with its mask (S, S) of 0 and 1 in the colour of way 1, the rest faded."""
-    return overlay(fade(image, mask), mask)
+    """A support (S, S, 3) uint8: its mask (S, S) of 0 and 1 outlined in the colour of way 1, the rest faded."""
+    return overlay(fade(image, mask), mask, tint=0)
 
 
 def support_image(ep: Episode, n: int = 0, k: int = 0) -> np.ndarray:
@@ -188,7 +188,9 @@ def fit(width: float, height: float, aspect: float) -> tuple[float, float]:
     return width, width * aspect
 
 
-def place_image(ax: Axes, frame: Frame, image: np.ndarray, mask: np.ndarray | None = None, sharp: int = 1) -> None:
+def place_image(
+    ax: Axes, frame: Frame, image: np.ndarray, mask: np.ndarray | None = None, sharp: int = 1, tint: float = TINT
+) -> None:
     """An image (H, W, 3) in a frame, with its mask (H, W) over it if there is one; sharp: pixels for each of DPI."""
     left, top, width, height = frame
     fine = 2 * sharp * DPI  # twice as fine as it is seen, for smooth outlines
@@ -196,7 +198,7 @@ def place_image(ax: Axes, frame: Frame, image: np.ndarray, mask: np.ndarray | No
     seen = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)
     if mask is not None:
         mask_seen = np.asarray(Image.fromarray(mask.astype(np.uint8)).resize(size, Image.Resampling.NEAREST))
-        seen = Image.fromarray(overlay(np.asarray(seen), mask_seen))
+        seen = Image.fromarray(overlay(np.asarray(seen), mask_seen, tint))
     ax.imshow(seen.reduce(2), extent=(left, left + width, top + height, top), aspect="auto")
 
 

@@ -84,7 +84,7 @@ def place_shot(ax: Axes, frame: Frame, support, n: int, k: int, masked: bool = T
         canvas.place_image(ax, frame, image)
     else:
         mask = (n + 1) * support.masks[n, k].byte().numpy()
-        canvas.place_image(ax, frame, canvas.fade(image, mask), mask)
+        canvas.place_image(ax, frame, canvas.fade(image, mask), mask, tint=0)
 
 
 def arrange(way: int, shot: int, panels: int, aspect: float) -> tuple[float, list[Frame]]:
