@@ -48,7 +48,7 @@ def test_two_kept_learners_get_places_of_their_own(evaluate):
 
 
 def test_a_result_names_checkpoint_fold_and_seed(evaluate):
-    kept = KEPT / "asnet.safetensors"
+    kept = KEPT / "panet.safetensors"
     _, said, _ = evaluate("--checkpoint", str(kept))
     result = Result.load(next(Path("logs").rglob("test-*.json")))
     assert result.settings["checkpoint"] == str(kept) and result.settings["sha256"] == hash_file(kept)
