@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from test_notebooks import CHAPTERS, read, text_of
 
-LETTER = re.compile(r"\\(?:[A-Za-z]+)|[A-Za-z]'*")
+LETTER = re.compile(r"\\[A-Za-z]+|[A-Za-z]'*")
 GREEK = {"beta", "delta", "Delta", "epsilon", "kappa", "mu", "nu", "phi", "Phi", "rho", "sigma", "tau", "Theta", "Pr"}
 MARKS = r"\\(?:text|operatorname)\{[^}]*\}|\\mathrm\{(?!Key)[^}]*\}|\\begin\{\w+\}|\\end\{\w+\}|\\mathbb\{R\}"
 
