@@ -22,6 +22,18 @@ VIT_FILES = {
 """Name of a vision transformer: its published file. That of DINOv2 is the one that timm's model is made from."""
 
 
+def fetch_weights(names: list[str]) -> list[Path]:
+    """Download the weights of backbones, unless they are here; returns their files. `InputError` for other names."""
+    urls = {name: weights.url for name, weights in TORCHVISION_WEIGHTS.items()}
+    urls["dinov2_vits14"] = VIT_FILES["dinov2_vits14"]
+    for name in names:
+        if name not in urls:
+            raise InputError(f"There are no weights of {name!r} to download; choose from {', '.join(urls)}.")
+    for name in names:
+        read_url(f"The weights of {name}", urls[name], check_hash=name in TORCHVISION_WEIGHTS)
+    return [kept_path(urls[name]) for name in names]
+
+
 def read_torchvision_weights(name: str) -> dict[str, Tensor]:
     """ImageNet weights (V1) of a ResNet or of VGG-16, from PyTorch's own cache folder or downloaded into it."""
     return read_url(f"The ImageNet weights of {name}", TORCHVISION_WEIGHTS[name].url, check_hash=True)

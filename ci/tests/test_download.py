@@ -649,10 +649,11 @@ def test_an_annotation_file_that_claims_a_huge_picture(tmp_path, size):
 @pytest.mark.parametrize(
     "arguments, word",
     [
-        ([], "what"),
+        ([], "WHAT"),
         (["imagenet"], "imagenet"),
         (["masks", "coco"], "leave out coco"),
         (["derive", "--workers", "0"], "--workers"),
+        (["lists", "imagenet"], "imagenet"),
         (["check", "--rot", "x"], "--rot"),
     ],
 )

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 
 import ifsl
-from ifsl import InputError, weights
+from ifsl import InputError, download, weights
 from ifsl.__main__ import main
 from ifsl.learners import build_model, tokens, vit
 from ifsl.learners.maps import VOID
@@ -614,6 +614,17 @@ def test_without_a_network_one_sentence_says_what_to_fetch_and_where_to_put_it(h
         build_model("emat", DINOV2, pretrained=True)
     said = str(caught.value)
     assert f"fetch {url}" in said and f"put it at {hub / 'dinov2_vits14_pretrain.pth'}." in said and ". " not in said
+
+
+def test_weights_are_downloaded_ahead(hub, server, capsys):
+    save_backbone(DINOV2, server / "dinov2_vits14_pretrain.pth")
+    for _ in range(2):
+        assert download.main(["weights", DINOV2]) == 0
+        assert f"{hub / 'dinov2_vits14_pretrain.pth'} is there." in capsys.readouterr().out
+        (server / "dinov2_vits14_pretrain.pth").unlink(missing_ok=True)
+    for wrong in (["weights", DINO], ["weights", "pascal"], ["weights", "--mirror", "http://127.0.0.1:9"]):
+        assert download.main(wrong) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 def test_cst_says_where_its_weights_are(hub):

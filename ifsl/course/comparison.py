@@ -17,7 +17,6 @@ class Facts(NamedTuple):
     published: str
 
 
-ALL_TITLES = TITLES | {"cst": "CST", "emat": "EMAT"}
 FROM_MAPS = "largest foreground probability of the map ≥ 0.5"
 VOTES = "maps: mean of the log-probabilities; presence: vote of the shots"
 FACTS = {
@@ -87,7 +86,7 @@ def compare_learners(costs: Sequence[dict]) -> str:
     for row in costs:
         if row["method"] not in FACTS:
             raise InputError(f"The table has no learner {shown(row['method'])}; it has {', '.join(FACTS)}.")
-        title = f"**{ALL_TITLES[row['method']]}**"
+        title = f"**{TITLES[row['method']]}**"
         cells = [title, *FACTS[row["method"]], f"{row['trained']:,}", f"{row['floor']:.1f}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -13,7 +13,15 @@ from ..learners import Learner, build_model
 from ..learners.backbones import LitePyramid, build_backbone
 from ..run.devices import time_call
 
-TITLES = {"panet": "PANet", "pfenet": "PFENet", "hsnet": "HSNet", "asnet": "ASNet", "asnethm": "HM"}
+TITLES = {
+    "panet": "PANet",
+    "pfenet": "PFENet",
+    "hsnet": "HSNet",
+    "asnet": "ASNet",
+    "asnethm": "HM",
+    "cst": "CST",
+    "emat": "EMAT",
+}
 """The learners' names as the papers write them, by method."""
 WARM_UP = 2
 """Runs before the timed ones; after them the process holds the memory that it goes on using."""

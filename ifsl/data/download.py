@@ -7,6 +7,7 @@ benchmarks read (chapter 13). See data/README.md.
     python -m ifsl.download lists      the published image lists
     python -m ifsl.download derive     lists made from the masks, where the published ones cannot be had
     python -m ifsl.download learners   the small learners that the course keeps, into the user's cache
+    python -m ifsl.download weights    ImageNet weights of the three backbones of the paper, into PyTorch's cache
     python -m ifsl.download check      what is there, what is missing, and what would make a result wrong
 
 The data are in --root, by default data. After an interruption, give the command again to go on.
@@ -25,6 +26,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InputError, writing
+from ..weights import TORCHVISION_WEIGHTS, fetch_weights
 from .check import check
 from .classes import CLASSES
 from .coco import rasterise_all
@@ -146,8 +148,10 @@ def fetch_lists(root: Path, name: str, mirror: str | None = None) -> Path:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `python -m ifsl.download`."""
-    parser.add_argument("what", choices=("pascal", "coco", "masks", "lists", "derive", "learners", "check"))
-    parser.add_argument("benchmark", nargs="?", choices=tuple(CLASSES), help="for lists, derive, check (default: both)")
+    what = ("pascal", "coco", "masks", "lists", "derive", "learners", "weights", "check")
+    parser.add_argument("what", choices=what, metavar="WHAT", help=f"one of {', '.join(what)}")
+    name_help = "for lists, derive, check: a benchmark (default: both); for weights: a backbone (default: three)"
+    parser.add_argument("name", nargs="?", metavar="NAME", help=name_help)
     parser.add_argument("--root", default=ROOT, type=Path, help="folder of the data (default: %(default)s)")
     parser.add_argument("--mirror", metavar="URL", help="fetch from there instead: URL/<file name>")
     parser.add_argument("--workers", type=int, help="processes for masks, derive and check (default: one a core)")
@@ -156,11 +160,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run one command; returns the exit status. Raises `InputError` for options that cannot be used."""
     what, root, mirror, workers = options.what, options.root, options.mirror, options.workers
-    if options.benchmark and what in ("pascal", "coco", "masks", "learners"):
-        raise InputError(f"{what} takes no benchmark, leave out {options.benchmark}.")
+    name = options.name
+    if name and what in ("pascal", "coco", "masks", "learners"):
+        raise InputError(f"{what} takes no benchmark, leave out {name}.")
+    if name and what in ("lists", "derive", "check") and name not in CLASSES:
+        raise InputError(f"There is no benchmark {name!r}; choose from {', '.join(CLASSES)}.")
+    if mirror and what == "weights":
+        raise InputError("weights takes no --mirror: PyTorch downloads them from their own address.")
     if workers is not None and workers < 1:
         raise InputError(f"--workers is {workers}, give a whole number from 1.")
-    names = [options.benchmark] if options.benchmark else list(CLASSES)
+    names = [name] if name else list(TORCHVISION_WEIGHTS if what == "weights" else CLASSES)
     if what == "pascal":
         fetch_pascal(root, mirror)
         print(f"VOC 2012 is in {root / 'VOC2012'}; next: python -m ifsl.download lists --root {root}")
@@ -177,6 +186,8 @@ def run(options: argparse.Namespace) -> int:
             print(f"{name}: {derive_lists(root, name, workers)}. These lists are derived, not the published ones.")
     elif what == "learners":
         print(f'The kept learners are in {fetch_kept(mirror)}; load one by `ifsl.load_model("tiny/asnet")`.')
+    elif what == "weights":
+        print(*(f"{path} is there." for path in fetch_weights(names)), sep="\n")
     else:
         reports = [check(root, name, workers) for name in names]
         print("\n".join(line for report in reports for line in report.lines))
