@@ -49,7 +49,7 @@ RUNS = {
     "panet": {"steps": 300, "cache_features": False, "frozen_norm": True},
     "pfenet": {"steps": 4000, "width": 64, "lr": 0.1},
     "asnet": {"steps": 1200, "easy": EASY, "again": {"steps": 1200, "seed": 1}},
-    "hsnet": {"steps": 700, "easy": EASY},
+    "hsnet": {"steps": 700, "easy": EASY, "again": {"steps": 1200, "seed": 1}},
     "asnethm": {"steps": 700, "easy": EASY, "again": {"steps": 1200, "seed": 1}},
     "cst": {"steps": 1000, "easy": EASY},
     "emat": {"steps": 1000, "easy": EASY},
