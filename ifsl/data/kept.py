@@ -19,6 +19,7 @@ KEPT: dict[str, tuple[int, str]] = {
     "tiny/asnet": (2_685_080, "0438d8c5b8586f5bdb36fa9d00e51efc1b5212f63291b70a97fb35437dceafea"),
     "tiny/asnethm": (2_685_088, "eae3fc9b5679b74807717c55a5b006c2d949f5dcd7a8c4db7526ed178e737f4e"),
     "tiny/cst": (735_568, "ea060138f35a908b5c49dc5aa9519cc362e5bcf093bb2e73f94d9bf7a0ddad29"),
+    "tiny/emat": (118_640, "64b4de79ac19c77f9ee602a9bb4424c4de634b6ef1cb5a2f2636f5b451d4d51d"),
     "tiny/hsnet": (5_167_720, "0b8e64bae74ad15346ca239239f3dd0556368f3e5e784559effb6e943a6a0af0"),
     "tiny/panet": (6_184_544, "85ba7093db7077df93ec85e0bd3c07137344d0e38d1b72ebba10f04662293434"),
     "tiny/pfenet": (1_298_152, "ee3873bf67cdfafa301025be40e90992076db10c0005313698da356fa41fc4c9"),
