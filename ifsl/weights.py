@@ -25,12 +25,15 @@ VIT_FILES = {
 def fetch_weights(names: list[str]) -> list[Path]:
     """Download the weights of backbones, unless they are here; returns their files. `InputError` for other names."""
     urls = {name: weights.url for name, weights in TORCHVISION_WEIGHTS.items()}
-    urls["dinov2_vits14"] = VIT_FILES["dinov2_vits14"]
+    urls |= {"dinov2_vits14": VIT_FILES["dinov2_vits14"]}  # that of dino_vits8 comes with CST's checkpoints
     for name in names:
         if name not in urls:
             raise InputError(f"There are no weights of {name!r} to download; choose from {', '.join(urls)}.")
     for name in names:
-        read_url(f"The weights of {name}", urls[name], check_hash=name in TORCHVISION_WEIGHTS)
+        if name in TORCHVISION_WEIGHTS:
+            read_torchvision_weights(name)
+        else:
+            read_url(f"The weights of {name}", urls[name])
     return [kept_path(urls[name]) for name in names]
 
 

@@ -649,7 +649,7 @@ def test_an_annotation_file_that_claims_a_huge_picture(tmp_path, size):
 @pytest.mark.parametrize(
     "arguments, word",
     [
-        ([], "WHAT"),
+        ([], "what"),
         (["imagenet"], "imagenet"),
         (["masks", "coco"], "leave out coco"),
         (["derive", "--workers", "0"], "--workers"),

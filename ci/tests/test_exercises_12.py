@@ -10,6 +10,7 @@ from answers import make_tests
 from conftest import REPOSITORY
 
 from ifsl import InputError, course
+from ifsl.course.comparison import FACTS
 from ifsl.course.exercises import judge
 from ifsl.run.evaluation import Result
 from ifsl.run.published import FS_CS
@@ -63,7 +64,7 @@ def test_the_published_table_agrees_with_the_package() -> None:
 
 
 def test_the_comparison_has_a_row_for_each_learner() -> None:
-    methods = list(course.TITLES)
+    methods = list(FACTS)
     table = course.compare_learners([{"method": method, "trained": 1234, "floor": 2.5} for method in methods])
     head, _, *rows = table.split("\n")
     assert len(rows) == len(methods) and {row.count("|") for row in rows} == {head.count("|")}

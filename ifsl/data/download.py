@@ -149,8 +149,8 @@ def fetch_lists(root: Path, name: str, mirror: str | None = None) -> Path:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `python -m ifsl.download`."""
     what = ("pascal", "coco", "masks", "lists", "derive", "learners", "weights", "check")
-    parser.add_argument("what", choices=what, metavar="WHAT", help=f"one of {', '.join(what)}")
-    name_help = "for lists, derive, check: a benchmark (default: both); for weights: a backbone (default: three)"
+    parser.add_argument("what", choices=what)
+    name_help = "for lists, derive, check: a benchmark (default: both); for weights: a backbone (default: the three)"
     parser.add_argument("name", nargs="?", metavar="NAME", help=name_help)
     parser.add_argument("--root", default=ROOT, type=Path, help="folder of the data (default: %(default)s)")
     parser.add_argument("--mirror", metavar="URL", help="fetch from there instead: URL/<file name>")
