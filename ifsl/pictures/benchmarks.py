@@ -62,7 +62,7 @@ def plot_class_split(
         ids = [c for c in names if c == 1 or c % 10 == 0]
         ax.set_xticks([c - 0.5 for c in ids], ids)
         ax.set_xlabel("class id")
-    handles = [Patch(color=DARK, label="tested: never seen in training"), Patch(color=LIGHT, label="trained on")]
+    handles = [Patch(color=DARK, label="tested: without labels in training"), Patch(color=LIGHT, label="trained on")]
     fig.legend(handles=handles, loc="outside upper right", ncols=2, frameon=False, fontsize=9)
     return fig
 

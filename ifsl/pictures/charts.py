@@ -195,7 +195,7 @@ def plot_order(pairs: dict[str, dict[str, tuple[float, float, float, float]]]) -
         name_bars(ax, list(pairs))
         ax.set(xlabel=f"difference in {metric} (points)")
         ax.grid(axis="y", color=LIGHT)
-    words = {"same": "here: same sign", "open": "here: not told apart", "opposite": "here: opposite sign"}
+    words = {kind: f"here: {kind}" for kind in looks}
     handles = [
         Line2D([], [], color=looks[kind][1], marker=looks[kind][0], linewidth=1.4, label=label)
         for kind, label in words.items()
@@ -209,7 +209,8 @@ def plot_order(pairs: dict[str, dict[str, tuple[float, float, float, float]]]) -
 def plot_rates(groups: dict[str, dict[str, list[float]]], label: str) -> InlineFigure:
     """How fast something is in several settings: {what was varied: {setting: measurements}}, a panel for each group.
 
-    A bar is the median, its whisker spans the slowest to the fastest measurement. Each panel has a scale of its own.
+    A bar is the median, its whisker spans the slowest to the fastest of several measurements. Each panel has a scale of
+    its own.
     """
     columns = min(2, len(groups))
     rows = -(-len(groups) // columns)
@@ -219,7 +220,8 @@ def plot_rates(groups: dict[str, dict[str, list[float]]], label: str) -> InlineF
         for y, values in enumerate(settings.values()):
             middle, low, high = np.median(values), min(values), max(values)
             ax.barh(y, middle, 0.62, color=SOFT)
-            ax.errorbar(middle, y, xerr=[[middle - low], [high - middle]], color=INK, capsize=3, linewidth=1)
+            if len(values) > 1:
+                ax.errorbar(middle, y, xerr=[[middle - low], [high - middle]], color=INK, capsize=3, linewidth=1)
             text = f"{middle:.3g}" if middle < 1000 else f"{middle:,.0f}"
             ax.annotate(text, (high, y), (6, 0), textcoords="offset points", va="center", color=INK)
         ax.set_title(title, loc="left", fontsize=FONT, fontweight="bold", color=INK)

@@ -27,11 +27,17 @@ def show_features(image: np.ndarray, features: dict[str, Tensor]) -> InlineFigur
     return fig
 
 
-def show_maps(image: np.ndarray, maps: dict[str, Tensor], label: str, title: str = "query") -> InlineFigure:
-    """An image, and beside it maps {name: (h, w)} of values 0…1; label: what the values are."""
-    fig, axes = canvas.make_grid(1, len(maps) + 1, image.shape[0] / image.shape[1])
-    canvas.show_image(axes[0, 0], image, title)
-    for ax, (name, values) in zip(axes[0, 1:], maps.items(), strict=True):
+def show_maps(images: np.ndarray | dict[str, np.ndarray], maps: dict[str, Tensor], label: str) -> InlineFigure:
+    """The query, or images {title: (H, W, 3) uint8} of one size, and maps {name: (h, w)} of values 0…1.
+
+    label: what the values are.
+    """
+    images = images if isinstance(images, dict) else {"query": images}
+    height, width = next(iter(images.values())).shape[:2]
+    fig, axes = canvas.make_grid(1, len(images) + len(maps), height / width)
+    for ax, (title, image) in zip(axes[0], images.items(), strict=False):
+        canvas.show_image(ax, image, title)
+    for ax, (name, values) in zip(axes[0, len(images) :], maps.items(), strict=True):
         canvas.show_map(ax, values, name)
     canvas.add_colour_bar(fig, axes, label)
     return fig

@@ -31,7 +31,7 @@ def draw_correlations(ax: Axes, labels: Labels, method: str) -> None:
     say(ax, 0.2, 0.28, "each of K shots", ha="left", style="italic")
     mask, support, query = place_inputs(ax, 0.5, 1.5, 4.08, "support" if hybrid else "")
     correlate = place_box(ax, Box(2.36, 0.72, 0.6, 2.95), "")
-    share = None if method == "asnet" else sketching.share_cells(make_example().support_mask, 5)
+    share = None if attentive else sketching.share_cells(make_example().support_mask, 5)
     sketching.place_comparison(ax, Box(2.44, 1.1, 0.44, 0.44), Box(2.44, 3.1, 0.44, 0.44), share)
     say(ax, correlate.centre[0], 0.88, "cosine", color=INK)
     if hybrid:

@@ -20,10 +20,10 @@ def plot_roofline(parts: dict[str, list[Work]], devices: dict[str, Device]) -> I
         xs = np.array([reach[0], device.flops / device.bandwidth, reach[1]])
         ax.plot(xs, np.minimum(xs * device.bandwidth, device.flops) / 1e12, style, color=INK, linewidth=1.5, label=name)
     lowest = next(iter(devices.values()))
-    for (part, works), colour, marker in zip(parts.items(), LINES, "osD", strict=False):
+    for (part, works), colour, marker, side in zip(parts.items(), LINES, "osD", (9, 6, 3), strict=False):
         intensity = np.array([work.flops / work.bytes for work in works if work.flops])
         rate = np.minimum(intensity * lowest.bandwidth, lowest.flops) / 1e12
-        ax.plot(intensity, rate, marker, color=colour, markersize=4, alpha=0.7, label=part)
+        ax.plot(intensity, rate, marker, color=colour, markerfacecolor="none", markersize=side, label=part)
     ax.set(xscale="log", yscale="log", xlim=tuple(reach))
     ax.set(xlabel="arithmetic intensity (FLOP per byte)", ylabel="best possible rate (TFLOP/s)")
     trim_ticks(ax)

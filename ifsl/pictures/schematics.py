@@ -156,8 +156,9 @@ def draw_support_mask(ax: Axes, layout: Layout, example: Example) -> None:
     height, x = end.top - 0.15, layout.areas["comparison"].centre[0] - 0.8 + 0.62
     draw_arrow(ax, (start.east[0], start.top + 0.06), (start.east[0] + 0.12, start.top + 0.06),
                (start.east[0] + 0.12, height), (x, height), (x, end.top), mask=True)  # fmt: skip
-    if not layout.small:
-        sketching.place_label(ax, layout.areas["backbone"].centre[0], height, "support mask")
+    backbone = layout.areas["backbone"]
+    middle = backbone.left + 0.05 if layout.small else backbone.centre[0]  # in small, left of the title
+    sketching.place_label(ax, middle, height, "support mask")
 
 
 def draw_maps(ax: Axes, layout: Layout, example: Example) -> None:

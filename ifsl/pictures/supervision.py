@@ -22,16 +22,17 @@ STRONG, WEAK = LINES[:2]
 def plot_label_shares(panels: dict[str, tuple[Sequence[float], Sequence[float], Sequence[float]]]) -> InlineFigure:
     """How cells with equal evidence are labelled: {kind of evidence: (evidence, weak, strong)}, shares 0…1, by bin.
 
-    weak: the share of a bin's cells whose query shows the class; strong: of those that lie on it.
+    weak: the share of a bin's cells whose query shows the class; strong: of those that lie on it. The bins have equal
+    sizes, so the mean of the weak shares is the base rate.
     """
     fig, axes = make_chart(3.1, 1, len(panels))
     for ax, (name, (evidence, weak, strong)) in zip(axes[0], panels.items(), strict=True):
         style = {"markersize": 5, "linewidth": 1.5}
         ax.plot(evidence, 100 * np.array(weak), "o-", color=WEAK, label="whose query shows the class (weak)", **style)
         ax.plot(evidence, 100 * np.array(strong), "s-", color=STRONG, label="that lie on the class (strong)", **style)
-        ax.axhline(50, color=QUIET, linewidth=1, linestyle="--")
+        ax.axhline(100 * np.mean(weak), color=QUIET, linewidth=1, linestyle="--", label="base rate")
         ax.set(xlim=(0, 1), xlabel=name, ylim=(-2, 102), yticks=range(0, 101, 25), ylabel="share of the cells (%)")
-    fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
     return fig
 
 

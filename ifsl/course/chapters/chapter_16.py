@@ -28,18 +28,20 @@ def check_tokens(answer: object) -> Verdict:
     "16.2",
     hints=[
         "CST: is the largest foreground probability at least 0.5?",
-        "ASNet: the background probabilities are 0.45 and 0.95. Compare their mean with the foregrounds.",
+        "ASNet: the background probabilities are 0.45 and 0.95. Compare the mean of their logarithms with the "
+        "logarithms of the foregrounds.",
     ],
     solution="`(1, 0)`. CST: the largest foreground is 0.55, which is at least 0.5, so the pixel belongs to way 1. "
-    "ASNet: the mean background is (0.45 + 0.95) / 2 = 0.70, which is larger than 0.55, so the pixel is background.",
+    "ASNet: the mean of log 0.45 and log 0.95 is the logarithm of √(0.45 · 0.95) = 0.65, which is larger than 0.55, so "
+    "the pixel is background.",
 )
 def check_rules(answer: object) -> Verdict:
     given = to_numbers(answer, 2)
     if given == [1, 0]:
-        return right("0.55 is at least 0.5, but less than the mean background 0.70.")
+        return right("0.55 is at least 0.5, but less than ASNet's background of √(0.45 · 0.95) = 0.65.")
     if given[0] != 1:
         return wrong("By CST's rule the largest foreground wins if it is at least 0.5; here it is 0.55.")
-    return wrong("The first is right. ASNet's background is the mean of 1 − 0.55 and 1 − 0.05.")
+    return wrong("The first is right. ASNet's background is the mean of the logarithms of 1 − 0.55 and 1 − 0.05.")
 
 
 @exercise(
