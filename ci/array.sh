@@ -9,7 +9,8 @@
 #   METHODS="asnet hsnet" FOLDS="0 1" sbatch --array=0-3 ci/array.sh     four runs, on a cluster
 #
 # Arguments go to papermill; without any, the runs are as published. With some, name the data as well: -p datapath data.
-# NAME=... begins the reports' names. Give the same command again to go on.
+# NAME=... begins the reports' names. cst and emat need a backbone as well, such as -p backbone dinov2_vits14. A run that
+# fails does not keep the others from their turns. Give the same command again to go on.
 set -euo pipefail
 cd "${SLURM_SUBMIT_DIR:-$(dirname "$0")/..}"
 [ ! -f .venv/bin/activate ] || source .venv/bin/activate # (with conda, activate it before)
@@ -19,7 +20,7 @@ read -ra methods <<<"${METHODS:-panet pfenet hsnet asnet asnethm}"
 read -ra folds <<<"${FOLDS:-0 1 2 3}"
 [ $# -gt 0 ] || set -- -p benchmark pascal -p backbone resnet50 -p datapath data
 
-first=0 last=$((${#methods[@]} * ${#folds[@]} - 1))
+failed=0 first=0 last=$((${#methods[@]} * ${#folds[@]} - 1))
 if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then
     [ "$SLURM_ARRAY_TASK_ID" -le "$last" ] || {
         echo "Run $SLURM_ARRAY_TASK_ID: there are only $((last + 1)) runs; give sbatch --array=0-$last." >&2
@@ -30,9 +31,10 @@ fi
 for ((task = first; task <= last; task++)); do
     method=${methods[task / ${#folds[@]}]} fold=${folds[task % ${#folds[@]}]}
     papermill notebooks/13_full_training.ipynb "build/${NAME:-}$method-fold$fold.ipynb" \
-        -p method "$method" -p fold "$fold" -p logpath "$method" "$@"
+        -p method "$method" -p fold "$fold" -p logpath "$method" "$@" || failed=1
 done
 if [ -z "${SLURM_ARRAY_TASK_ID:-}" ]; then
     python -m ifsl.collect logs --format markdown --out build/table.md
     cat build/table.md
 fi
+exit "$failed"

@@ -137,7 +137,9 @@ def build_parser() -> Parser:
     testing = parser.add_argument_group("testing")
     testing.add_argument("--eval", action="store_true", help="test the best checkpoint of the log folder")
     testing.add_argument(
-        "--checkpoint", metavar="FILE", help=f"test this one instead, also tiny/asnet and so on; {UNTRAINED}: none"
+        "--checkpoint",
+        metavar="FILE",
+        help=f"test this file or a kept learner, such as tiny/asnet; '{UNTRAINED}' tests one without training",
     )
     testing.add_argument("--episodes", type=int, metavar="E", help="test episodes (default: 1000)")
     testing.add_argument(
@@ -252,11 +254,11 @@ def test(settings: Settings, given: dict, asked: dict) -> None:
             settings.shot,
             episodes,
             size,
-            settings.void_ignore,
-            settings.task,
-            "own_size" in asked,
-            augment,
-            objects,
+            void_ignore=settings.void_ignore,
+            task=settings.task,
+            own_size="own_size" in asked,
+            augment=augment,
+            objects=objects,
         )
         print(save_pictures(model.to(device), data, settings, folder))
 

@@ -22,8 +22,8 @@ from .lists import read_coco_list, read_pascal_list
 LEAST_SHARE = {"pascal": 0.07, "coco": 0.03}
 """Benchmark: the share of the pixels that a class must exceed for its support to become a support of that class."""
 
-PUBLISHED = "as given"
-DERIVED = "derived from the masks, not the published lists"
+GIVEN = "as given"
+DERIVED_QUERIES = "derived from the masks, not the published lists"
 
 
 def measure_mask(path: Path) -> dict[int, float]:

@@ -20,12 +20,12 @@ from torch import Tensor
 from ..errors import InputError, is_int, shown
 from ..tasks import check_setting, check_task
 from . import augmented
-from .augmented import PUBLISHED
+from .augmented import GIVEN
 from .classes import CLASSES, COCO_NAMES, FOLDS, PASCAL_NAMES, SPLITS, fold_classes
 from .episodes import Draw, Episode
 from .files import read_text
 from .images import VOID, explain_sizes, read_image, read_mask, resize_nearest, to_tensor
-from .lists import DERIVED, read_coco_list, read_pascal_list
+from .lists import DERIVED_MARK, read_coco_list, read_pascal_list
 from .palettes import explain_absence
 from .workers import cores
 
@@ -73,7 +73,7 @@ class Benchmark:
         self.images_of: dict[int, list[str]] = {c: [] for c in self.class_ids}
         for image, c in self.entries:
             self.images_of[c].append(image)
-        if self.source != PUBLISHED:  # lists derived from a part of the images may lack classes
+        if self.source != GIVEN:  # lists derived from a part of the images may lack classes
             self.images_of = {c: images for c, images in self.images_of.items() if images}
             self.class_ids = list(self.images_of)
         self._shares: dict[str, dict[int, float]] = {}  # of the masks that have been measured
@@ -328,7 +328,7 @@ class Benchmark:
         again. With derived lists each query comes once.
         """
         lengths = [len(self.queries(objects, shot))]
-        if self.queries_source(objects) == PUBLISHED:
+        if self.queries_source(objects) == GIVEN:
             for fold in range(FOLDS):
                 path, ids = self._custom_list(objects, fold), fold_classes(self.name, fold, "val")
                 lengths += [len(augmented.read_queries(path, ids, shot))] if path.is_file() else []
@@ -336,7 +336,7 @@ class Benchmark:
 
     def queries_source(self, objects: str) -> str:
         """Where the queries of an object size are from, in words."""
-        return PUBLISHED if self._custom_list(objects, self.fold).is_file() else augmented.DERIVED
+        return GIVEN if self._custom_list(objects, self.fold).is_file() else augmented.DERIVED_QUERIES
 
     def _custom_list(self, objects: str, fold: int) -> Path:
         """Where the published list of an object size lies, if it is there."""
@@ -347,7 +347,7 @@ class Benchmark:
     @property
     def source(self) -> str:
         """Where the lists are from: "as given", or "derived, not the published lists"."""
-        return "derived, not the published lists" if (self.lists / DERIVED).is_file() else PUBLISHED
+        return "derived, not the published lists" if (self.lists / DERIVED_MARK).is_file() else GIVEN
 
     def list_path(self, fold: int) -> Path:
         """The list file of a fold; raises `InputError` if it is not there."""

@@ -12,7 +12,7 @@ from ..errors import InputError, count
 from .classes import FOLDS, SPLITS
 from .coco import plan_all
 from .fetch import compute_digest
-from .lists import DERIVED
+from .lists import DERIVED_MARK
 from .sources import published_lists
 from .workers import spread
 
@@ -200,7 +200,7 @@ def _check_annotations(report: Report, root: Path, images: set[str]) -> None:
 
 def identify_lists(folder: Path, name: str) -> str:
     """Which lists a folder has, in words: the published ones, derived ones, or neither."""
-    if (folder / DERIVED).is_file():
+    if (folder / DERIVED_MARK).is_file():
         return "derived, not the published lists"
     files = [(folder / file.name.removeprefix(f"{name}/"), file) for file in published_lists(name)]
     same = all(path.is_file() and compute_digest(path, file) == file.digest for path, file in files)

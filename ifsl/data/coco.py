@@ -142,7 +142,7 @@ def rasterise(annotations: str | Path, target: str | Path | None = None, workers
 
 
 def _mask_folder(annotations: Path) -> Path:
-    """Where the masks of an annotation file go unless somebody says otherwise."""
+    """Where the masks of an annotation file go by default."""
     return annotations.parent / annotations.stem.removeprefix("instances_")
 
 

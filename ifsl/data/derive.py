@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import InputError, count, writing
 from .classes import CLASSES
 from .files import read_text
-from .lists import DERIVED, check_name, write_lists
+from .lists import DERIVED_MARK, check_name, write_lists
 from .workers import spread
 
 LEAST_PIXELS = 2048  # of a class, for an image to be listed under it
@@ -42,7 +42,7 @@ def derive_lists(root: Path, name: str, workers: int | None = None) -> str:
     masks, if a split comes out empty, or if the folder holds lists that were not derived.
     """
     folder = root / "splits" / name
-    if not (folder / DERIVED).is_file() and any(path.is_file() for path in folder.rglob("*")):
+    if not (folder / DERIVED_MARK).is_file() and any(path.is_file() for path in folder.rglob("*")):
         raise InputError(f"{folder} holds lists that were not derived; move them away first.")
     found = _find_pascal_images(root) if name == "pascal" else _find_coco_images(root)
     part = folder.with_name(f"{name}.derived")
@@ -53,7 +53,7 @@ def derive_lists(root: Path, name: str, workers: int | None = None) -> str:
         except InputError:
             shutil.rmtree(part, ignore_errors=True)
             raise
-        (part / DERIVED).write_text("Derived from the masks, not the published lists.\n", encoding="utf-8")
+        (part / DERIVED_MARK).write_text("Derived from the masks, not the published lists.\n", encoding="utf-8")
         if folder.exists():
             shutil.rmtree(folder)
         os.rename(part, folder)

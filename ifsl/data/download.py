@@ -34,7 +34,7 @@ from .derive import derive_lists
 from .fetch import fetch, settle, unpack
 from .files import write_whole
 from .kept import fetch_kept
-from .lists import DERIVED
+from .lists import DERIVED_MARK
 from .sources import AUGMENTED, COCO, SBD, VOC, Archive, published_lists
 
 ROOT = "data"
@@ -133,7 +133,7 @@ def convert_mat(file: BinaryIO, name: str) -> bytes:
 def fetch_lists(root: Path, name: str, mirror: str | None = None) -> Path:
     """The eight published lists of a benchmark; returns their folder. Derived ones are replaced once all are there."""
     folder = root / "splits" / name
-    derived = (folder / DERIVED).is_file()
+    derived = (folder / DERIVED_MARK).is_file()
     target = folder.with_name(f"{name}.part") if derived else folder
     for file in published_lists(name):
         fetch(file, target / file.name.removeprefix(f"{name}/"), mirror)

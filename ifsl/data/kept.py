@@ -13,7 +13,7 @@ from .fetch import Remote, fetch
 FOLDER = "data/checkpoints"
 NAME = re.compile(r"tiny/[\w-]+")
 
-# Written by `python ci/sums.py`, whenever a learner is trained anew.
+# Written by `python ci/sums.py`, whenever a learner is trained again.
 KEPT: dict[str, tuple[int, str]] = {
     "tiny/asnet-weak": (2_684_872, "82483f471b8ccd84d9a0b23027dac11efdc1970ed1efec32b7f678c18915ae4b"),
     "tiny/asnet": (2_685_080, "0438d8c5b8586f5bdb36fa9d00e51efc1b5212f63291b70a97fb35437dceafea"),

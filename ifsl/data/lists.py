@@ -11,7 +11,7 @@ from ..errors import InputError, shown
 from .classes import CLASSES, FOLDS, fold_classes
 from .files import read_text
 
-DERIVED = "DERIVED"
+DERIVED_MARK = "DERIVED"
 """The file that marks a folder of lists as made by `python -m ifsl.download derive`."""
 
 STAMP = "tiny.json"
@@ -72,7 +72,7 @@ def read_coco_list(path: Path) -> dict[int, list[str]]:
 
 def is_derived(path: Path) -> bool:
     """Whether a list file, `<folder>/<split>/<list>`, is one of those that `derive` made."""
-    return (path.parents[1] / DERIVED).is_file()
+    return (path.parents[1] / DERIVED_MARK).is_file()
 
 
 def check_name(stem: str, where: str | Path) -> None:

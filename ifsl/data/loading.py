@@ -48,6 +48,7 @@ class TestEpisodes(Dataset):
             raise InputError(f"episodes is {shown(episodes)}; give a whole number from 1.")
         check_size(size)
         self.bench, self.size, self.void_ignore, self.own_size = bench, size, void_ignore, own_size
+        self.way, self.shot, self.task, self.augment, self.objects = way, shot, task, augment, objects
         # All names are drawn now, which is cheap, so that an impossible draw fails before a long run begins.
         check_setting(augment, objects, way, task)
         if objects:

@@ -166,10 +166,10 @@ class ASNet(CorrelationLearner):
     """Attentive squeeze network: Kang & Cho, *Integrative Few-Shot Learning for Classification and Segmentation*,
     CVPR 2022, https://arxiv.org/abs/2203.15712
 
-    Query and support are compared as cosine correlations of all their bottlenecks, with the support pooled to half its
-    side. For every query cell by itself, self-attention over the support cells inside the mask squeezes the support
-    grid step by step to a single cell, coarse levels first. A small decoder turns the 128 channels left at each query
-    cell into background and foreground.
+    Query and support are compared as cosine correlations of all their bottlenecks, with the finest support level pooled
+    to half its side. For every query cell by itself, self-attention over the support cells inside the mask squeezes the
+    support grid step by step to a single cell, coarse levels first. A small decoder turns the 128 channels left at each
+    query cell into background and foreground.
     """
 
     method = "asnet"

@@ -157,5 +157,5 @@ def build_backbone(name: str, pretrained: bool = False, output_stride: int = 32)
         if pretrained:
             backbone.load_state_dict(read_torchvision_weights(name))
     for conv in (module for module in backbone.modules() if isinstance(module, nn.Conv2d)):
-        conv.weight.data = channels_last(conv.weight.data)  # `.to(memory_format=...)` fails on pretended devices
+        conv.weight.data = channels_last(conv.weight.data)  # `.to(memory_format=...)` fails on the tests' fake device
     return backbone.eval()

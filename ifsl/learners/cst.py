@@ -68,9 +68,9 @@ class CST(TokenLearner):
 
     Correlation tokens of 12 x 12 support cells and the class token are reduced to two by attention whose queries are
     averages. From class tags alone (weak), the backbone makes pseudo masks: pixels whose keys, in the last attention,
-    are similar to the query of the support's class token. One of the support replaces its mask, one of the query is
-    what the mask head learns. (The published code finds the 12 from the image size, so it works from 384 to 415 pixels;
-    here it is 12 at every size.)
+    are similar to the query of the support's class token. The support's pseudo mask replaces its mask; the query's is
+    the target of the mask head. (The published code finds the 12 from the image size, so it works from 384 to 415
+    pixels; here it is 12 at every size.)
     """
 
     method = "cst"
@@ -93,7 +93,7 @@ class CST(TokenLearner):
         return masks.unflatten(0, whole.shape[:2]).to(whole.dtype)
 
     def compare(self, query: Features, support: Features, masks: Tensor) -> TokenMaps:
-        """On a vision transformer the maps include how similar the query's keys are to the supports' class tokens."""
+        """On a vision transformer the maps include how similar the query's keys are to the supports' class queries."""
         found = super().compare(query, support, masks)
         if BACKBONES[self.backbone_name].patch is None:
             return found

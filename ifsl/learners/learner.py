@@ -94,7 +94,7 @@ class Learner(nn.Module):
 
         query: (B, 3, S, S) normalised images; supports: (B, N, K, 3, S, S); masks: (B, N, K, S, S) of 0 and 1, or None
         for class tags alone (weak supervision; see `guess_masks`). features: what `encode_query` and `encode_support`
-        return for these images, where somebody has kept them. Raises `InputError` where the shapes do not fit, and on
+        return for these images, if they are cached. Raises `InputError` where the shapes do not fit, and on
         a CPU where values do not (on a GPU, `predict` checks them).
         """
         self.check_shapes(query, supports, masks)

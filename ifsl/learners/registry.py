@@ -1,6 +1,6 @@
 """Which learners and backbones there are. Nothing here imports PyTorch, so `python -m ifsl --help` is quick.
 
-A new learner is one module and one line in `LEARNERS`; a new backbone is one line in `BACKBONES` and its class.
+A new learner is one module and one line in `LEARNERS`; a new backbone is one entry in `BACKBONES` and its module.
 """
 
 from dataclasses import dataclass
@@ -23,9 +23,10 @@ class Backbone:
     """Facts about a backbone.
 
     image_size: the side in pixels that images are resized to. depths, channels: bottlenecks (or blocks, convolutions)
-    of the levels of stride 8, 16 and 32, and their channels; a vision transformer has one level, of the stride `patch`.
-    head: the ImageNet classifier, through which no image goes. key: a tensor that only this backbone's checkpoints
-    contain. sides: those ASNet can squeeze. patch: a vision transformer's patch side. module: the one that builds it.
+    of the levels of stride 8, 16 and 32, and the channels of each level's last map; a vision transformer has one level,
+    of the stride `patch`. head: the ImageNet classifier, through which no image goes. key: a tensor by which its
+    checkpoints are known; of two backbones that fit, the later entry counts. sides: those ASNet can squeeze. patch: a
+    vision transformer's patch side. module: the one that builds it.
     """
 
     image_size: int
@@ -48,7 +49,7 @@ BACKBONES = {
     "dino_vits8": Backbone(400, (12,), (384,), (), "blocks.0.norm1.weight", patch=8, module="vit"),
     "dinov2_vits14": Backbone(700, (12,), (384,), (), "blocks.0.ls1.gamma", patch=14, module="vit"),
 }
-"""Name of a backbone: what is known about it. Checkpoints of resnet101 and dinov2_vits14 have the keys of two."""
+"""Name of a backbone: what is known about it. Checkpoints of resnet101 and dinov2_vits14 fit two of them."""
 
 PYRAMIDS = tuple(name for name, facts in BACKBONES.items() if facts.patch is None)
 """The backbones that return a pyramid of three levels."""

@@ -9,8 +9,8 @@ Classification & Segmentation*, CVPR 2023; Carrión-Ojeda, Roth & Schaub-Meyer, 
 for Few-Shot Classification and Segmentation*, GCPR 2025.
 
 Letters: B episodes, N ways, K shots, M images, G = B·N supports of one shot, D channels and D' those of a layer's
-output, h w query grid and map size, s side of the support grid, J = 1 + s·s support tokens (the class token first) and
-J' those that a layer leaves, S image side, H W size of the query's own image.
+output, h w query grid (maps have 2h x 2w cells), s side of the support grid, J = 1 + s·s support tokens (the class
+token first) and J' those that a layer leaves, S image side, H W size of the query's own image.
 """
 
 from collections.abc import Callable
@@ -40,9 +40,9 @@ PSEUDO = 0.4
 class TokenMaps(NamedTuple):
     """The four fields of `Maps`, and what only these learners have.
 
-    log_prob: (B, N, 2, h, w) log-probabilities of background and foreground for each class, whose probabilities are
-    means over the shots. stacked: (B, N + 1, h, w), 0 for the background and the log-odds of the foregrounds.
-    presence: (B, N) bool. shots: (B, N, K, 2, h, w) log-probabilities of each shot.
+    log_prob: (B, N, 2, 2h, 2w) log-probabilities of background and foreground for each class, whose probabilities are
+    means over the shots. stacked: (B, N + 1, 2h, 2w), 0 for the background and the log-odds of the foregrounds.
+    presence: (B, N) bool. shots: (B, N, K, 2, 2h, 2w) log-probabilities of each shot.
     classes: (B, N, 2) log-probabilities of absence and presence from the class head; None where there is no such head.
     similarity: (B, N, h, w) cosines that give the query's pseudo mask; None where there are none.
     """
@@ -59,12 +59,12 @@ class TokenLearner(Learner):
     """A learner of correlation tokens. Masks come from logits that are resized before the softmax.
 
     Subclasses define `network`, which is built from the number of correlation channels and of support cells and maps
-    correlation tokens (G, D, h·w, J) and masks (G, S, S) to logits of the mask (G, 2, h, w) and of the class (G, 2).
+    correlation tokens (G, D, h·w, J) and masks (G, S, S) to logits of the mask (G, 2, 2h, 2w) and of the class (G, 2).
     support_side: s on a vision transformer. class_tokens: whether a support's tokens begin with its class token.
 
     On EfficientNet-Lite0 the tokens are a variation, of neither paper. Its 13 blocks of strides 8, 16 and 32 take the
     places of the transformer's blocks, all on the grid of stride 16 and each with a single head; s is 12; and the mean
-    over a support's cells takes the place of its class token: like that it covers the whole image.
+    over a support's cells takes the place of its class token: like a class token, it covers the whole image.
     """
 
     backbones = ("dino_vits8", "dinov2_vits14", "efficientnet_lite0")
@@ -87,8 +87,8 @@ class TokenLearner(Learner):
         A vision transformer adds a third level: the class token's query and the cells' keys of its last attention.
         """
         if BACKBONES[self.backbone_name].patch:
-            cells, class_tokens, query, keys = self.backbone.encode(images)
-            return [cells, class_tokens, [query, keys]]
+            cells, class_tokens, class_query, keys = self.backbone.encode(images)
+            return [cells, class_tokens, [class_query, keys]]
         levels = self.backbone.pyramid(images)
         grid = levels[1][0].shape[-2:]
         cells = [F.adaptive_avg_pool2d(x, grid) for x in levels[0]] + levels[1] + [resize(x, grid) for x in levels[2]]
@@ -108,7 +108,7 @@ class TokenLearner(Learner):
         return [
             [resize(x, (side, side)) for x in cells],
             class_tokens,
-            *([query, compare_keys(query, keys)] for query, keys in attention),
+            *([class_query, compare_keys(class_query, keys)] for class_query, keys in attention),
         ]
 
     def compare(self, query: Features, support: Features, masks: Tensor) -> TokenMaps:
@@ -309,7 +309,7 @@ class TwoHeads(nn.Module):
         self.decoder2_seg = two_convolutions(half, half, 2, kernel=3)
 
     def forward(self, x: Tensor, masks: Tensor) -> tuple[Tensor, Tensor | None]:
-        """(G, D, h·w, J) and masks (G, S, S) to logits of the mask (G, 2, h, w) and of the class (G, 2) or None."""
+        """(G, D, h·w, J) and masks (G, S, S) to logits of the mask (G, 2, 2h, 2w) and of the class (G, 2) or None."""
         for layer in self.corrtransformer:
             x = layer(x, masks)
         x = self.linear(x)
@@ -338,9 +338,10 @@ def two_convolutions(channels: int, middle: int, out: int, kernel: int) -> nn.Se
 
 
 def merge_logits(mask_logits: Tensor, class_logits: Tensor | None) -> TokenMaps:
-    """Logits of the masks (B, N, K, 2, h, w) and of the classes (B, N, K, 2) of K shots to `TokenMaps`.
+    """Logits of the masks (B, N, K, 2, 2h, 2w) and of the classes (B, N, K, 2) of K shots to `TokenMaps`.
 
-    A class is present where the mean of its probabilities is above 0.5; without a class head, where a cell's is.
+    A class is present where the mean of its probabilities is above 0.5; without a class head, where a cell's is at
+    least 0.5.
     """
     shots = mask_logits.log_softmax(dim=3)
     log_prob = average(shots)
@@ -358,7 +359,7 @@ def average(log_prob: Tensor) -> Tensor:
 
 
 def segment_shots(shots: Tensor, sizes: list[tuple[int, int]]) -> list[Tensor]:
-    """Segmentations: (B, N, K, 2, h, w) and B sizes (H, W) to a list of B (H, W) uint8, 0 background, n for way n.
+    """Segmentations: (B, N, K, 2, 2h, 2w) and B sizes (H, W) to a list of B (H, W) uint8, 0 background, n for way n.
 
     Probabilities are averaged over the shots at the full size: after the resizing, which applies to log-odds.
     """
@@ -370,10 +371,10 @@ def segment_shots(shots: Tensor, sizes: list[tuple[int, int]]) -> list[Tensor]:
     return masks
 
 
-def compare_keys(query: Tensor, keys: Tensor) -> Tensor:
+def compare_keys(class_query: Tensor, keys: Tensor) -> Tensor:
     """Cosines of a class token's query (M, D) with the keys (M, D, h, w) of cells, mean over heads: (M, 1, h, w)."""
-    query, keys = split_heads(query, VIT_HEADS), split_heads(keys, VIT_HEADS)
-    return torch.einsum("mnd,mndhw->mnhw", query, keys).mean(dim=1, keepdim=True)
+    class_query, keys = split_heads(class_query, VIT_HEADS), split_heads(keys, VIT_HEADS)
+    return torch.einsum("mnd,mndhw->mnhw", class_query, keys).mean(dim=1, keepdim=True)
 
 
 def make_pseudo_masks(cosines: Tensor, size: tuple[int, int]) -> Tensor:

@@ -117,7 +117,7 @@ def best_checkpoint(folder: str | Path) -> Path:
     if not found and (Path(folder) / "best.ckpt").is_file():
         return Path(folder) / "best.ckpt"
     if not found:
-        remedy = "train first, put it there, or look at fold, backbone and logpath"
+        remedy = "train first, put a published one there (data/README.md), or look at fold, backbone and logpath"
         raise InputError(f"There is no best_model.ckpt in {folder}; {remedy}.")
     return found[max(found)]
 

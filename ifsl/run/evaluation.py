@@ -25,7 +25,7 @@ from ..data.classes import FOLDS, fold_classes
 from ..data.files import write_whole
 from ..data.lists import STAMP
 from ..data.loading import TEST_EPISODES, TestEpisodes, loader
-from ..errors import InputError, shown, writing
+from ..errors import InputError, count, shown, writing
 from ..learners.learner import Learner, check_episode
 from ..tasks import AUGMENTS, check_setting, check_task
 from .devices import memory_errors
@@ -40,7 +40,7 @@ SAME_EPISODES = (
 )
 """Settings that two results must share to be over the same episodes, as far as both have them."""
 
-TRAINED = ("benchmark", "fold", "step", "seed", "task", "weak", "lists")
+TRAINED = ("benchmark", "fold", "step", "history", "seed", "task", "weak", "lists")
 """What a result says of the training of the learner, if its checkpoint tells it."""
 
 
@@ -78,6 +78,10 @@ class Result:
         ends = [(100 - level) / 2, (100 + level) / 2]
         return {name: tuple(np.percentile(values, ends).tolist()) for name, values in self.resample(times).items()}
 
+    def scores(self) -> dict[str, tuple[float, float, float]]:
+        """{"ER": (value, low, high), "mIoU": (value, low, high)} in %, with the ends of `intervals`; no ER in FS-S."""
+        return {METRICS[name]: (getattr(self, name), *ends) for name, ends in self.intervals().items()}
+
     def resample(self, times: np.ndarray) -> dict[str, np.ndarray]:
         """The two metrics in % where episode e counts `times[r, e]` times: (resamples, episodes) to (resamples,) each.
 
@@ -103,7 +107,8 @@ class Result:
         """
         for name in SAME_EPISODES:
             one, two = self.settings.get(name), other.settings.get(name)
-            if one != two and (name in self.settings) == (name in other.settings):
+            both_say = (name in self.settings) == (name in other.settings)
+            if one != two and (both_say or name == "tiny"):  # without a version it may be any
                 raise InputError(
                     f"The results are over other episodes ({name} is {shown(one)} and {shown(two)}); "
                     "evaluate both learners on the same ones."
@@ -127,8 +132,8 @@ class Result:
         """The metrics as lines of text, with a line on how void pixels were counted."""
         names = {c: self.class_names[c] for c in self.iou_per_class}
         width = max(len("IoU per class"), *map(len, names.values()))
-        title = "{method} · {benchmark} fold {fold} · {way}-way {shot}-shot · {episodes} episodes".format(
-            **self.settings
+        title = "{method} · {benchmark} fold {fold} · {way}-way {shot}-shot · {count}".format(
+            **self.settings, count=count(len(self.counts), "episode")
         )
         lines = [title]
         if self.settings["task"] == "fs-s":
@@ -143,8 +148,7 @@ class Result:
             lines.append(f"{'their lists':<{width}}  {self.settings['objects_lists']}")
         if self.settings["lists"] != "as given":
             lines.append(f"{'lists':<{width}}  {self.settings['lists']}")
-        for metric, (low, high) in self.intervals().items():
-            name, value = METRICS[metric], getattr(self, metric)
+        for name, (value, low, high) in self.scores().items():
             lines.append(f"{name:<{width}}  {value:6.2f} %  (95 % of resampled episode sets: {low:.1f} to {high:.1f})")
         lines.append("IoU per class")
         lines += [f"{name:<{width}}  {self.iou_per_class[c]:6.2f} %" for c, name in names.items()]
@@ -156,7 +160,7 @@ class Result:
         Each file is replaced whole or not at all. Raises `InputError` if they cannot be written.
         """
         paths = [Path(folder) / f"{name}.json", Path(folder) / f"{name}.csv"]
-        rows = [("figure", "class", "percent")]
+        rows = [("metric", "class", "percent")]
         rows += [(label, "", getattr(self, name)) for name, label in METRICS.items() if getattr(self, name) is not None]
         rows += [("IoU", self.class_names[c], iou) for c, iou in self.iou_per_class.items()]
         table = StringIO(newline="")
@@ -233,11 +237,10 @@ def evaluate(
     seen = find_seen_classes(model, bench, seen_classes)
     bench.check_layout()
     data = TestEpisodes(bench, way, shot, episodes, size, void_ignore, task, own_size, augment, objects)
-    episodes = len(data)
     er, miou = ExactRatio(None if augment else way).to(device), MeanIoU(bench.class_ids).to(device)
     training, home = model.training, next(model.parameters()).device
     model.to(device).eval()
-    bar = tqdm(total=episodes, unit="episode", desc=f"{way}-way {shot}-shot", disable=not progress)
+    bar = tqdm(total=len(data), unit="episode", desc=f"{way}-way {shot}-shot", disable=not progress)
     batches = predictions(model, loader(data, batch, workers, augmented=bool(augment)), device, weak, task)
     try:
         with memory_errors("testing", batch=batch, size=size, shot=shot):
@@ -260,25 +263,8 @@ def evaluate(
         settings={
             "method": model.method,
             "backbone": model.backbone_name,
-            "benchmark": bench.name,
-            "fold": bench.fold,
-            "split": bench.split,
-            "lists": bench.source,
-            "way": way,
-            "shot": shot,
-            "episodes": episodes,
-            "size": size,
             "supervision": "weak" if weak else "strong",
-            "void": describe_void(bench.name, task, void_ignore),
-            "task": task,
-            "compared_at": "own size" if task == "fs-cs" or own_size else f"{size} x {size}",
-            "augment": augment,
-            "most_ways": max(len(drawn.classes) for drawn in data.draws),
-            "most_shots": max(len(drawn.support[0]) for drawn in data.draws),
-            "objects": objects,
-            "objects_lists": bench.queries_source(objects) if objects else None,
-            "data": str(bench.root),
-            "tiny": read_stamp(bench.root),
+            **describe_episodes(data),
             **trace_training(model),
             "seen_classes": [bench.class_names[c] for c in seen],
             "device": str(device),
@@ -336,6 +322,31 @@ def predictions(
         yield batch | {"found_presence": presence, "found_masks": segmentations}
 
 
+def describe_episodes(data: TestEpisodes) -> dict:
+    """What a result says of its episodes: where they are from, how they were drawn, and how masks are compared."""
+    bench, size = data.bench, data.size
+    return {
+        "benchmark": bench.name,
+        "fold": bench.fold,
+        "split": bench.split,
+        "lists": bench.source,
+        "way": data.way,
+        "shot": data.shot,
+        "episodes": len(data),
+        "size": size,
+        "void": describe_void(bench.name, data.task, data.void_ignore),
+        "task": data.task,
+        "compared_at": "own size" if data.task == "fs-cs" or data.own_size else f"{size} x {size}",
+        "augment": data.augment,
+        "most_ways": max(len(drawn.classes) for drawn in data.draws),
+        "most_shots": max(len(drawn.support[0]) for drawn in data.draws),
+        "objects": data.objects,
+        "objects_lists": bench.queries_source(data.objects) if data.objects else None,
+        "data": str(bench.root),
+        "tiny": read_stamp(bench.root),
+    }
+
+
 def read_stamp(root: Path) -> str | None:
     """What a tiny benchmark says of itself: version, seed and sizes, from which it was made; None for other data."""
     try:
@@ -362,7 +373,8 @@ def find_seen_classes(model: Learner, bench: Benchmark, allowed: bool) -> list[i
     if seen and not allowed:
         raise InputError(
             f"This {model.method} was trained on fold {trained['fold']}, whose training classes include "
-            f"{bench.class_names[seen[0]]}; evaluate it on that fold, or allow seen_classes."
+            f"{bench.class_names[seen[0]]}; evaluate it on that fold, or allow it (--seen-classes, in Python "
+            "seen_classes=True)."
         )
     return seen
 
@@ -372,11 +384,11 @@ def describe_learner(settings: dict) -> list[str]:
     if settings.get("checkpoint") is None:
         return ["just built, not trained"] if "checkpoint" in settings else []
     trained = settings["trained"] or {}
-    facts = [
-        f"{name} {trained[name]}" for name in ("benchmark", "fold", "step", "seed") if trained.get(name) is not None
-    ]
+    facts = [f"{name} {trained[name]}" for name in ("benchmark", "fold", "seed") if trained.get(name) is not None]
+    if steps := trained.get("history") or trained.get("step"):
+        facts.append(f"steps: {steps}")
     lines = [f"{shorten(settings['checkpoint'])} (sha256 {settings['sha256'][:12]}…)"]
-    lines += [f"trained on {', '.join(facts)}"] if facts else ["its file does not tell what it was trained on"]
+    lines += [f"trained: {', '.join(facts)}"] if facts else ["its file does not tell what it was trained on"]
     if settings["seen_classes"]:
         lines.append(f"SEEN IN TRAINING: {', '.join(settings['seen_classes'])}; no measure of few-shot learning")
     return lines

@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..data.images import open_image, read_image, resize_nearest, to_tensor
-from ..errors import InputError, is_int, shown
+from ..errors import InputError, count, is_int, shown
 from ..learners.learner import Learner
 from .devices import memory_errors
 
@@ -37,11 +37,11 @@ MASK_NAMES = tuple(
 LOOK = 128  # pixels a side, to see whether an image looks like a mask
 
 # A mask as it was painted has few colours, and each fills some square of 2 x 2 pixels.
-CLEAN = 0.7  # of the colours do so at least
-MASK_COLOURS = 1 << 14  # a file with more is a photograph
-FLAT = 0.3  # of a mask's pixels are in such squares at least
-BETWEEN = 0.2  # as many pixels, of those marked, may be of an unclear brightness
-NOISE, DARKER = 8, 0.03  # and as many in squares that are brighter than noise and darker than the object
+CLEAN = 0.7  # the least share of a mask's colours that fill such a square
+MASK_COLOURS = 1 << 14  # the most colours of a mask; a file with more is a photograph
+FLAT = 0.3  # the least share of a mask's pixels that are in such squares
+BETWEEN = 0.2  # the most pixels of an unclear brightness, as a share of those marked
+NOISE, DARKER = 8, 0.03  # squares brighter than NOISE and darker than the object: the most, as a share of those marked
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,8 @@ def predict_folder(
             raise InputError(f"{name} is a {type(path).__name__}; give a path.")
     if not Path(query_path).exists():
         raise InputError(f"{query_path} is missing; give the path of your photo.")
+    if Path(query_path).is_dir():
+        raise InputError(f"{query_path} is a folder; give one photo, and call predict_folder for each.")
     photo = read_image(query_path)
     support = read_support(support_folder, model.image_size, shot, weak)
     if any(path.samefile(query_path) for paths in support.pictures for path in paths):
@@ -129,9 +131,8 @@ def read_support(folder: str | Path, size: int, shot: int | None = None, weak: b
     if not is_int(shot) or shot < 1:
         raise InputError(f"shot is {shown(shot)}; give a whole number from 1.")
     if len(examples[fewest]) < shot:
-        raise InputError(
-            f"{folder / fewest} has {len(examples[fewest])} pictures, too few for {shot} shots; add some or lower shot."
-        )
+        there, wanted = count(len(examples[fewest]), "picture"), count(shot, "shot")
+        raise InputError(f"{folder / fewest} has {there}, too few for {wanted}; add some or lower shot.")
     used = [pairs[:shot] for pairs in examples.values()]
     flat = [pair for pairs in used for pair in pairs]
     strong = not weak and any(mask is not None for _, mask in flat)

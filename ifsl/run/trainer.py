@@ -70,7 +70,7 @@ def build_loggers(settings: Settings) -> list:
         name = "-".join(settings.folder.parts[1:])
         try:
             logger = WandbLogger(project="ifsl", name=name, save_dir=settings.folder, config=settings.plain())
-            _ = logger.experiment  # logs in, which would otherwise fail in the middle of the run's beginning
+            _ = logger.experiment  # logs in now; later it would fail after the run has begun
         except Exception as error:  # it has many
             why = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
             raise InputError(
@@ -100,11 +100,13 @@ def quiet() -> Iterator[None]:
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PossibleUserWarning)
-        warnings.filterwarnings("ignore", message=".*LeafSpec")  # Lightning's own, with torch 2.9 and later
-        yield
-    logger.setLevel(level)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PossibleUserWarning)
+            warnings.filterwarnings("ignore", message=".*LeafSpec")  # Lightning's own, with torch 2.9 and later
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextmanager

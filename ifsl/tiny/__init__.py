@@ -1,4 +1,7 @@
-"""Makes the tiny benchmark: symbol stickers in the file layout of VOC 2012 and COCO 2014. Nobody needs to read this."""
+"""Makes the tiny benchmark: symbol stickers in the file layout of VOC 2012 and COCO 2014.
+
+The course shows its pictures, not its code.
+"""
 
 from .make import ensure_tiny, make_tiny
 

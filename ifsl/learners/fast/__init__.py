@@ -2,7 +2,7 @@
 
 A plain function of the learners is decorated with its twin:
 
-    @faster(twins.group_norm)
+    @faster(fast.group_norm)
     def group_norm(x, groups, weight, bias, eps): ...
 
 On a CPU the twin runs in its place; on a GPU, where a twin would wait for the device to read a mask, and inside
