@@ -90,7 +90,7 @@ def test_table_and_files(bench, tmp_path):
     held = json.loads(paths[0].read_text())
     assert held["miou"] == result.miou and held["settings"]["episodes"] == 5 and held["versions"]["torch"]
     rows = list(csv.DictReader(paths[1].open()))
-    assert {row["class"] for row in rows if row["figure"] == "IoU"} == {bench.class_names[c] for c in bench.class_ids}
+    assert {row["class"] for row in rows if row["metric"] == "IoU"} == {bench.class_names[c] for c in bench.class_ids}
     assert sorted(p.name for p in (tmp_path / "deep").iterdir()) == ["result.csv", "result.json"]
 
 

@@ -219,7 +219,7 @@ def spoil(kind, folder):
         ("no classes", "no sub-folders"),
         ("photo among the examples", "one of the examples"),
         ("no photo", "none.jpg is missing; give the path of your photo"),
-        ("photo is a folder", "no whole picture"),
+        ("photo is a folder", "is a folder; give one photo"),
         ("photo is nothing", "query_path is a NoneType"),
         ("too many shots", "blue disc has 2 pictures, too few for 3"),
         ("shot 0", "shot is 0"),

@@ -120,7 +120,11 @@ def test_a_difference_asks_for_the_same_episodes():
     three, four = (f'{{"version": {number}, "seed": 0}}' for number in (3, 4))
     with pytest.raises(InputError, match='tiny is .*"version": 3, .* and .*"version": 4, '):
         made(tiny=three).difference(made(tiny=four))
-    assert made(tiny=four).difference(asnet)["mIoU"] == (0, 0, 0)  # a result from before `tiny` was stored
+    unstamped = made()
+    unstamped.settings.pop("tiny", None)  # as results were before versions were stored
+    with pytest.raises(InputError, match="tiny is .* and None"):
+        made(tiny=four).difference(unstamped)
+    assert unstamped.difference(unstamped)["mIoU"] == (0, 0, 0)
     other = made()
     other.counts = other.counts[1:] + other.counts[:1]
     with pytest.raises(InputError, match="their classes differ"):
