@@ -12,8 +12,8 @@ curve (<name>-curve.csv), and its results on 500 test episodes, trained and untr
 anything. Validation, on the test classes, only draws the curve.
 
 On the benchmark itself a learner that compares correlations takes hundreds of steps to leave the reply "background".
-Therefore such a run begins on the easy version, where a class has one look. Some go on for a second round, with other
-episodes, at a rate that is high again and falls to 0 once more.
+Therefore such a run begins on the easy version, where a class has one look. Some go on for further rounds, each with
+other episodes, at a rate that is high again and falls to 0 once more.
 """
 
 import argparse
@@ -48,14 +48,14 @@ EASY = {"datapath": "data/tiny-easy", "steps": 250, "val_every": 125}
 RUNS = {
     "panet": {"steps": 300, "cache_features": False, "frozen_norm": True},
     "pfenet": {"steps": 4000, "width": 64, "lr": 0.1},
-    "asnet": {"steps": 1200, "easy": EASY, "again": {"steps": 1200, "seed": 1}},
+    "asnet": {"steps": 1200, "easy": EASY, "again": {"steps": 1200, "seed": 1}, "third": {"steps": 1200, "seed": 2}},
     "hsnet": {"steps": 700, "easy": EASY, "again": {"steps": 1200, "seed": 1}},
     "asnethm": {"steps": 700, "easy": EASY, "again": {"steps": 1200, "seed": 1}},
     "cst": {"steps": 1000, "easy": EASY},
     "emat": {"steps": 1000, "easy": EASY},
-    "asnet-weak": {"steps": 400, "lr": 3e-4},
+    "asnet-weak": {"steps": 1000, "lr": 3e-4, "easy": EASY | {"steps": 400, "val_every": 200}},
 }
-"""Name of a run: its settings besides `TINY`, and what differs in the part before and the part after.
+"""Name of a run: its settings besides `TINY`, and what differs in the part before and in those after.
 
 The method is the name without `-weak`.
 """
@@ -65,12 +65,12 @@ def settings_of(name: str) -> list[Settings]:
     """The settings of a kept run, part by part; logged in `logs/pascal/fold0/efficientnet_lite0/kept-<name>`."""
     method, weak = name.removesuffix("-weak"), name.endswith("-weak")
     own = TINY | RUNS[name]
-    easy, again, logpath = own.pop("easy", None), own.pop("again", None), f"kept-{name}"
-    changes = {f"{logpath}-easy": easy, logpath: {}, f"{logpath}-again": again}
+    other = {part: own.pop(part, None) for part in ("easy", "again", "third")}
+    changes = {"-easy": other["easy"], "": {}, "-again": other["again"], "-third": other["third"]}
     parts, start = [], None
-    for logpath, change in changes.items():
+    for part, change in changes.items():
         if change is not None:
-            parts.append(Settings(method=method, weak=weak, logpath=logpath, start=start, **own | change))
+            parts.append(Settings(method=method, weak=weak, logpath=f"kept-{name}{part}", start=start, **own | change))
             start = str(parts[-1].folder / "last.ckpt")
     return parts
 
