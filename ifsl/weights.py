@@ -1,5 +1,7 @@
 """Published weights of the backbones: from this machine, a package, or the network."""
 
+import hashlib
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -49,9 +51,14 @@ def read_url(what: str, url: str, check_hash: bool = False) -> dict[str, Tensor]
     """
     path = kept_path(url)
     try:
+        if check_hash and path.exists():  # PyTorch looks only at what it downloads
+            check_sum(path)
         return torch.hub.load_state_dict_from_url(
             url, model_dir=str(path.parent), map_location="cpu", check_hash=check_hash, weights_only=True
         )
+    except PermissionError as error:
+        place = error.filename or path
+        raise InputError(f"{place} cannot be used ({error.strerror}); change its permissions.") from error
     except OSError as error:  # no network, no such host, a full disk
         raise InputError(
             f"{what} are not on this machine and could not be downloaded ({error}); "
@@ -59,6 +66,15 @@ def read_url(what: str, url: str, check_hash: bool = False) -> dict[str, Tensor]
         ) from None  # the message has the cause; its traceback is three screens long
     except Exception as error:  # a broken file: EOF, unpickling, hash
         raise InputError(f"{path} is not the file of {url} ({error}); delete it and fetch it again.") from error
+
+
+@cache  # once in a process, for it takes a second
+def check_sum(path: Path) -> None:
+    """Raise `ValueError` unless the SHA-256 of `<name>-<hash>.pth` begins with that hash."""
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(path.stem.rpartition("-")[2]):
+        raise ValueError(f"its SHA-256 begins with {found[:8]}")
 
 
 def kept_path(url: str) -> Path:

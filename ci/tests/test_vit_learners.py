@@ -5,12 +5,14 @@ images, and what is given to the part named `learner` with the golden files. The
 images of 400 and 700 pixels, take minutes and are not read here.
 """
 
+import hashlib
 import importlib.util
 import json
 import re
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 
 import golden
 import numpy as np
@@ -645,6 +647,46 @@ def test_files_that_hold_something_else(name, hub):
         with pytest.raises(InputError, match=re.escape(str(path))) as caught:
             build_model("cst", name, pretrained=True)
         assert "delete it" in str(caught.value)
+
+
+@pytest.fixture
+def little(hub, monkeypatch):
+    """A small file in the place of ResNet-50's weights, with its hash in its name."""
+    torch.save({"a": torch.ones(2)}, hub / "new.pth")
+    path = hub / f"little-{hashlib.sha256((hub / 'new.pth').read_bytes()).hexdigest()[:8]}.pth"
+    (hub / "new.pth").rename(path)
+    url = f"http://127.0.0.1:9/{path.name}"  # nobody listens there
+    monkeypatch.setitem(weights.TORCHVISION_WEIGHTS, "resnet50", SimpleNamespace(url=url))
+    return path
+
+
+def test_a_file_with_the_hash_of_its_name_is_read_and_hashed_once(little, capsys):
+    before = weights.check_sum.cache_info()
+    for _ in range(2):
+        assert weights.read_torchvision_weights("resnet50")["a"].tolist() == [1, 1]
+        assert download.main(["weights", "resnet50"]) == 0 and f"{little} is there." in capsys.readouterr().out
+    after = weights.check_sum.cache_info()
+    assert (after.misses - before.misses, after.hits - before.hits) == (1, 3)
+
+
+@pytest.mark.parametrize("content", [{"a": torch.full((2,), torch.nan)}, [1], torch.ones(2), {}, {"b": 1}], ids=str)
+def test_a_file_with_another_hash_is_refused(content, little, capsys):
+    torch.save(content, little)
+    assert download.main(["weights", "resnet50"]) == 2
+    with pytest.raises(InputError) as caught:
+        build_model("asnet", "resnet50", pretrained=True)
+    for said in (str(caught.value), capsys.readouterr().err.removeprefix("ifsl: ").strip()):
+        assert said.startswith(f"{little} is not the file of http") and "delete it" in said and ". " not in said
+
+
+def test_a_file_that_may_not_be_read_is_not_called_missing(little, monkeypatch):
+    def fail(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(weights, "check_sum", fail)
+    with pytest.raises(InputError, match="Permission denied.*change its permissions") as caught:
+        weights.read_torchvision_weights("resnet50")
+    assert str(caught.value).startswith(str(little))
 
 
 # Training and testing
