@@ -193,10 +193,25 @@ def test_a_full_disk_is_one_sentence(server, tmp_path, monkeypatch):
         fetch.fetch(remote, tmp_path / "file.bin")
 
 
-@pytest.mark.parametrize("mirror", ["ftp://example.org", "data", "file:///etc", ""])
-def test_an_address_must_be_one(tmp_path, mirror, capsys):
+HOSTS = ["http://[bad", "http://127.0.0.1:x", "http://127.0.0.1:99999", "http://:80", "http://a..b", "http://a b/c"]
+
+
+@pytest.mark.parametrize(
+    "mirror", ["ftp://example.org", "data", "file:///etc", "", *HOSTS, "http://127.0.0.1:1/é", "http://127.0.0.1:1/\n"]
+)
+def test_an_address_must_be_one(tmp_path, mirror, capsys, monkeypatch):
+    monkeypatch.setattr(fetch, "_receive", lambda *given: pytest.fail("it was asked"))
     assert main(["lists", "--root", str(tmp_path), "--mirror", mirror]) == 2
-    assert "--mirror" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.startswith("ifsl: --mirror is ") and len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://localhost", "HTTPS://example.org:8000/a%20b/", "http://[::1]:80/x?y=z", "http://xn--bcher-kva.de"],
+)
+def test_addresses(address):
+    assert fetch.is_address(address)
 
 
 # Unpacking ------------------------------------------------------------------------------------------------------------
@@ -637,13 +652,16 @@ def test_a_turned_picture_fits_its_mask(little_coco, orientation, mask_is):
     assert red.shape == found.shape and (red == (found == 1)).mean() > 0.98
 
 
-@pytest.mark.parametrize("size", [(50_000, 50_000), (-3, 4), (0, 9)])
+@pytest.mark.parametrize(
+    "size", [(50_000, 50_000), (-3, 4), (0, 9), (10**4000, 4), ("Infinity", 4), ("1e999", 4), ("NaN", 4)]
+)
 def test_an_annotation_file_that_claims_a_huge_picture(tmp_path, size):
     file = tmp_path / "instances_val2014.json"
     image = f'{{"id": 1, "file_name": "a.jpg", "height": {size[0]}, "width": {size[1]}}}'
     file.write_text(f'{{"images": [{image}], "annotations": [], "categories": []}}')
-    with pytest.raises(InputError, match="claims"):
+    with pytest.raises(InputError, match="claims|infinity|NaN") as caught:
         rasterise(file)
+    assert str(file) in str(caught.value) and len(str(caught.value)) < 400
 
 
 @pytest.mark.parametrize(

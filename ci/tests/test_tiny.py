@@ -284,8 +284,15 @@ def test_bad_options_end_with_2_and_one_sentence(tmp_path):
         done = run("--root", str(tmp_path / root))
         assert (done.returncode, done.stdout) == (2, "")
         assert word in done.stderr and "--root" in done.stderr and len(done.stderr.splitlines()) == 1
-    assert run("--seed", "-1", "--root", str(tmp_path / "new")).returncode == 2
     assert sorted(os.listdir(tmp_path)) == ["file", "mine"] and os.listdir(tmp_path / "mine") == ["photo.jpg"]
+
+
+@pytest.mark.parametrize("seed", ["-1", "99999999999"])
+@pytest.mark.parametrize("what", [["--root", "new"], ["--sheet", "new.png"]])
+def test_a_seed_that_is_none_is_refused(what, seed, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([*what, "--seed", seed]) == 2
+    assert f"There is no seed {seed}" in capsys.readouterr().err and not os.listdir(tmp_path)
 
 
 def test_each_version_has_its_own_folder_and_never_replaces_the_other(tmp_path, monkeypatch, capsys):

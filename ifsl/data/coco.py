@@ -175,7 +175,7 @@ def plan_masks(annotations: Path, folder: Path) -> Plan:
             else:
                 one = Object(found.get("id"), rank.get(found["category_id"]), found.get("segmentation"))
                 tasks[found["image_id"]].objects.append(one)
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError, OverflowError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{annotations} cannot be read as JSON ({error}); fetch it again.") from error
@@ -218,7 +218,7 @@ def _plan_images(annotations: Path, folder: Path, images: list[dict]) -> dict[ob
         stem = Path(image["file_name"].replace("\\", "/")).stem  # some tools write a path, as Windows has it
         check_name(stem, annotations)
         if min(shape) < 1 or shape[0] * shape[1] > MAX_PIXELS:
-            raise InputError(f"{annotations} claims {shape} pixels for {stem}; fetch it again.")
+            raise InputError(f"{annotations} claims {shown(shape)} pixels for {stem}; fetch it again.")
         if owners.setdefault(stem, number) != number:
             raise InputError(
                 f"{annotations} gives the name {stem} to the images {shown(owners[stem])} and {shown(number)}, so one "

@@ -25,7 +25,7 @@ from urllib.request import Request, urlopen
 
 from tqdm.auto import tqdm
 
-from ..errors import InputError
+from ..errors import InputError, shown
 from .files import write_whole
 
 CHUNK = 1 << 20  # bytes read at a time
@@ -56,9 +56,22 @@ class Remote:
 
     def url(self, mirror: str | None = None) -> str:
         """Its address, with `mirror` in place of `base` if given. Raises `InputError` if that is no address."""
-        if mirror is not None and (urlsplit(mirror).scheme not in ("http", "https") or not urlsplit(mirror).netloc):
-            raise InputError(f"--mirror is {mirror!r}; give an address that begins with http:// or https://.")
+        if mirror is not None and not is_address(mirror):
+            raise InputError(
+                f"--mirror is {shown(mirror)}, which is no address; give one in ASCII, such as https://example.org/data."
+            )
         return f"{(mirror or self.base).rstrip('/')}/{quote(self.name)}"
+
+
+def is_address(text: str) -> bool:
+    """Whether a web server can be asked for an address: http:// or https://, a host, and in ASCII without spaces."""
+    if not re.fullmatch(r"https?://[!-~]+", text, re.IGNORECASE):
+        return False
+    try:
+        host, _ = urlsplit(text).hostname, urlsplit(text).port
+        return bool(host and host.encode("idna"))
+    except ValueError:  # brackets, a port that is no number, a host such as a..b
+        return False
 
 
 # Fetching -------------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ..data.classes import FOLDS, fold_classes
 from ..data.files import write_whole
 from ..errors import InputError, writing
+from .make import check_seed
 from .scenes import Plan, arrange_pascal, find_void_line, paint_plan, plan_pascal
 from .stickers import Look, Scene, Symbol, cut_out, find_font, paint_background, paint_sticker, to_pixels
 from .symbols import COCO_SYMBOLS, PASCAL_SYMBOLS, list_coco_looks, list_pascal_looks
@@ -30,10 +31,11 @@ COLOURS = 256  # in the file: a palette keeps it small
 
 
 def write_sheet(file: str | Path, seed: int = 0) -> Path:
-    """Write the page to a PNG file; raises `InputError` if it cannot be written."""
+    """Write the page to a PNG file; raises `InputError` if it cannot be written, and for an impossible seed."""
     file = Path(file)
     if file.suffix.lower() != ".png":
         raise InputError(f"{file} is no name of a PNG file; give --sheet a name that ends in .png.")
+    check_seed(seed)
     page = make_sheet(seed)
     page = page.quantize(palette=_choose_palette(page), dither=Image.Dither.FLOYDSTEINBERG)
     with writing(file, "give --sheet another name"):

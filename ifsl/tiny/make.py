@@ -18,7 +18,7 @@ from pathlib import Path
 from ..data.coco import rasterise
 from ..data.lists import STAMP, write_lists
 from ..data.workers import spread
-from ..errors import InputError, writing
+from ..errors import InputError, is_int, shown, writing
 from .scenes import COCO_PARTS, Plan, paint_coco, paint_pascal, plan_coco, plan_pascal
 from .stickers import Symbol
 from .symbols import COCO_SYMBOLS, PASCAL_SYMBOLS, to_category_id
@@ -52,8 +52,7 @@ def make_tiny(
     there is deleted. A benchmark of another version, seed or size is replaced. Raises `InputError` if root cannot be
     written, or holds anything else or the easy version in place of the ordinary one, or the other way round.
     """
-    if not 0 <= seed < 2**32:
-        raise InputError(f"There is no seed {seed}; give --seed a whole number from 0 to 4294967295.")
+    check_seed(seed)
     given, root = Path(root), Path(root).resolve()  # root may be a link to another disk
     stamp = {"version": VERSION, "seed": seed, "pascal": list(pascal), "coco": list(coco)}
     if easy:
@@ -80,6 +79,12 @@ def make_tiny(
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return given
+
+
+def check_seed(seed: int) -> None:
+    """Raise `InputError` for a number that NumPy takes for no seed."""
+    if not is_int(seed) or not 0 <= seed < 2**32:
+        raise InputError(f"There is no seed {shown(seed)}; give --seed a whole number from 0 to 4294967295.")
 
 
 # Files ----------------------------------------------------------------------------------------------------------------
