@@ -202,7 +202,10 @@ def describe(name: str) -> tuple[str, str]:
     """ER and mIoU of a kept result with their intervals, in %."""
     from ifsl.run.evaluation import Result
 
-    result = Result.load(KEPT / f"{name}.json")
+    path = KEPT / f"{name}.json"
+    result = Result.load(path)
+    if result.er is None:
+        raise InputError(f"{path} holds a result of FS-S, which has no ER; evaluate {name} in FS-CS again.")
     ends = result.intervals()
     return tuple(f"{getattr(result, m):.1f} ({ends[m][0]:.1f}–{ends[m][1]:.1f})" for m in ("er", "miou"))
 
@@ -219,10 +222,10 @@ def main() -> int:
     try:
         for name in [] if asked.table else asked.names or makers:
             makers[name]()
+        print(table())
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
-    print(table())
     return 0
 
 

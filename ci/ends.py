@@ -36,6 +36,8 @@ def oldest() -> str:
 
 def interpreter(asked: str) -> str | None:
     """The path of a Python that runs: of version `asked`, or at that path."""
+    if not asked:
+        return None
     path = shutil.which(asked if os.sep in asked else f"python{asked}")
     works = path and subprocess.run([path, "-c", "import venv"], capture_output=True).returncode == 0
     return path if works else None
@@ -89,7 +91,10 @@ def main() -> int:
     pythons = {asked: interpreter(asked) for asked in options.python}
     for asked, path in pythons.items():
         if path is None:
-            print(f"There is no Python {asked} here; install it, or give --python the path of one.", file=sys.stderr)
+            print(
+                f"There is no Python {asked or repr(asked)} here; install it, or give --python the path of one.",
+                file=sys.stderr,
+            )
             return 2
     failed = []
     for asked, path in pythons.items():

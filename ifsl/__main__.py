@@ -8,13 +8,14 @@ where they are used, so that --help is there at once.
 """
 
 import argparse
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from .errors import InputError, writing
+from .errors import InputError, shown, writing
 from .learners import BACKBONE_NAMES, LEARNERS
 from .run.settings import BENCHMARKS, OPTIONS, PRECISIONS, Settings, check_folder, first_process
 from .tasks import AUGMENTS, OBJECTS, TASKS, check_setting
@@ -23,6 +24,13 @@ UNTRAINED = "untrained"
 
 ASKED = ("eval", "vis", "resume", "checkpoint", "episodes", "own_size", "augment", "objects", "seen_classes")
 """Options that are not settings of a run."""
+
+TRAINING = ("lr", "decay", "niter", "steps", "val_every", "val_episodes", "start", "resume", "cache_features")
+TESTING = ("vis", "checkpoint", "episodes", "own_size", "augment", "objects", "seen_classes")
+"""Options of one kind of work, which the other does not take."""
+
+DECIDING = ("size", "void", "compared_at", "supervision", "lists", "data", "tiny")
+"""Settings of a result on which its scores depend, and which are not in the name of its file."""
 
 AGAIN = "Give the command again to go on."
 """What to do after Ctrl-C, if the work does not say it."""
@@ -169,18 +177,24 @@ def build_parser() -> Parser:
 def train_or_test(options: Namespace) -> int:
     """Do what the options ask for; returns the exit status 0."""
     given = vars(options)
+    refuse_options(given)
     asked = {name: given.pop(name) for name in ASKED if name in given}
     settings = Settings(**given)
-    for name in ("vis", "checkpoint", "episodes", "own_size", "augment", "objects", "seen_classes"):
-        if name in asked and "eval" not in asked:
-            raise InputError(f"--{name.replace('_', '-')} is for testing; add --eval, or leave it out.")
-    if "resume" in asked and "eval" in asked:
-        raise InputError("--resume is for training; leave out --eval, or it.")
     if "eval" in asked:
         test(settings, given, asked)
     else:
         fit(settings, "resume" in asked)
     return 0
+
+
+def refuse_options(given: dict) -> None:
+    """Raise `InputError` for options of training in testing, of testing in training, and for an empty checkpoint."""
+    for name in TRAINING if "eval" in given else TESTING:
+        if name in given:
+            remedy = "training; leave out --eval, or it" if "eval" in given else "testing; add --eval, or leave it out"
+            raise InputError(f"--{name.replace('_', '-')} is for {remedy}.")
+    if given.get("checkpoint") == "":
+        raise InputError("--checkpoint is empty; give a file, or leave it out to test the run in the log folder.")
 
 
 def fit(settings: Settings, resume: bool) -> None:
@@ -211,7 +225,7 @@ def test(settings: Settings, given: dict, asked: dict) -> None:
     from .data.benchmarks import Benchmark
     from .data.loading import TestEpisodes
     from .run.devices import pick_device, reduce_precision
-    from .run.evaluation import evaluate
+    from .run.evaluation import describe_episodes, evaluate
 
     augment, objects = asked.get("augment"), asked.get("objects")
     check_setting(augment, objects, settings.way, settings.task, settings.weak)
@@ -222,7 +236,20 @@ def test(settings: Settings, given: dict, asked: dict) -> None:
     folder = result_folder(model, settings, given, asked.get("checkpoint"))
     name = f"test-{settings.way}way-{settings.shot}shot" + ("-fs-s" if settings.task == "fs-s" else "")
     name += (f"-{augment}" if augment else "") + (f"-objects{objects}" if objects else "")
-    check_result(folder / f"{name}.json", model)
+    data = TestEpisodes(
+        bench,
+        settings.way,
+        settings.shot,
+        episodes,
+        size,
+        void_ignore=settings.void_ignore,
+        task=settings.task,
+        own_size="own_size" in asked,
+        augment=augment,
+        objects=objects,
+    )
+    now = describe_episodes(data) | {"supervision": "weak" if settings.weak else "strong"}
+    check_result(folder / f"{name}.json", model, now)
     device = pick_device(settings.devices)
     with reduce_precision(settings.precision, device):
         result = evaluate(
@@ -248,18 +275,6 @@ def test(settings: Settings, given: dict, asked: dict) -> None:
     for path in paths:
         print(path)
     if "vis" in asked:
-        data = TestEpisodes(
-            bench,
-            settings.way,
-            settings.shot,
-            episodes,
-            size,
-            void_ignore=settings.void_ignore,
-            task=settings.task,
-            own_size="own_size" in asked,
-            augment=augment,
-            objects=objects,
-        )
         print(save_pictures(model.to(device), data, settings, folder))
 
 
@@ -299,10 +314,11 @@ def result_folder(model, settings: Settings, given: dict, checkpoint: str | None
     return logs.with_name(f"tested-{Path(checkpoint).stem}-{model.settings['sha256'][:8]}")
 
 
-def check_result(path: Path, model) -> None:
-    """Raise `InputError` if a result file holds another learner's result; one that cannot be read may be replaced.
+def check_result(path: Path, model, now: dict) -> None:
+    """Raise `InputError` if a result file holds what the new result could not stand for; an unreadable one may go.
 
-    The step does not count: a run goes on, and is tested again.
+    That is another learner's result, one of other settings than `now`, or one over more episodes. The step does not
+    count: a run goes on, and is tested again.
     """
     from .run.evaluation import Result, trace_training
 
@@ -310,10 +326,21 @@ def check_result(path: Path, model) -> None:
         before = Result.load(path).settings
     except InputError:
         return
-    now = {"method": model.method, "backbone": model.backbone_name, **trace_training(model)}
-    facts = [(s["method"], s["backbone"], (s.get("trained") or {}) | {"step": None}) for s in (before, now)]
+    remedy = "move that file away, or give --checkpoint and another --logpath"
+    learner = {"method": model.method, "backbone": model.backbone_name, **trace_training(model)}
+    facts = [(s["method"], s["backbone"], (s.get("trained") or {}) | {"step": None}) for s in (before, learner)]
     if "trained" in before and facts[0] != facts[1]:
-        raise InputError(f"{path} holds the result of another learner; give --logpath another name.")
+        raise InputError(f"{path} holds the result of another learner; {remedy}.")
+    for name in DECIDING:
+        old, new = before.get(name), now[name]
+        if name == "data" and old:
+            old, new = os.path.realpath(old), os.path.realpath(new)
+        if old not in (None, new):
+            raise InputError(f"{path} holds a result with {name} {shown(old)}, not {shown(new)}; {remedy}.")
+    if before["episodes"] > now["episodes"]:
+        raise InputError(
+            f"{path} holds a result over more episodes ({before['episodes']}, now {now['episodes']}); {remedy}."
+        )
 
 
 def save_pictures(model, data, settings: Settings, log_folder: Path) -> Path:

@@ -1,5 +1,6 @@
 """`python -m ifsl.collect logs`: one table of all results below a folder."""
 
+import os
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -26,9 +27,10 @@ def run(options: Namespace) -> int:
     if options.out is None:
         print(table)
     else:
-        with writing(options.out, "give --out another place"):
-            Path(options.out).parent.mkdir(parents=True, exist_ok=True)
-            write_whole(options.out, table + "\n")
+        path = Path(options.out)
+        with writing(path, "give --out the name of a file"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(os.path.realpath(path), table + "\n")  # where a link leads, such as /dev/stdout
         print(options.out)
     return 0
 

@@ -3,7 +3,7 @@
 import reprlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 
 SHORT = reprlib.Repr()
@@ -27,6 +27,11 @@ class InputError(ValueError):
 def is_int(value) -> bool:
     """Whether a value is a whole number, and not True or False."""
     return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_number(value) -> bool:
+    """Whether a value is a real number, and not True, False or NaN."""
+    return isinstance(value, Real) and not isinstance(value, bool) and value == value
 
 
 def shown(value) -> str:

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from conftest import REPOSITORY
 from PIL import Image
 
 import ifsl
@@ -19,9 +20,13 @@ from ifsl.data.derive import derive_lists
 from ifsl.data.download import fetch_lists
 from ifsl.data.images import read_image, read_mask
 from ifsl.data.loading import TestEpisodes, TrainEpisodes, loader
+from ifsl.pictures.episodes import show_gallery
+from ifsl.run.baselines import UntrainedThreshold
+from ifsl.run.evaluation import Result
 from ifsl.run.folders import read_support
 from ifsl.run.settings import Settings
 from ifsl.run.training import train
+from ifsl.run.training_free import TrainingFree
 
 LIMIT_S = 10
 
@@ -308,6 +313,9 @@ wrong("ER of a word", "way", lambda a: ifsl.ExactRatio("two"))
 wrong("ER of other ways", "presence", lambda a: ifsl.ExactRatio(3).update(ONES, ONES))
 wrong("ER of no episode", "episode", lambda a: ifsl.ExactRatio(2).compute())
 wrong("mIoU of no class", "class_ids", lambda a: ifsl.MeanIoU([]))
+for ids in (None, 3, "ab", [1.5], [True]):
+    wrong(f"mIoU of {ids!r}", "class_ids", lambda a, ids=ids: ifsl.MeanIoU(ids))
+wrong("ER of lists", "presence is a list", lambda a: ifsl.ExactRatio(1).update([True], [True]))
 wrong("mIoU of background", "class_ids", lambda a: ifsl.MeanIoU([0, 1]))
 GUESS = torch.zeros(1, 4, 4, dtype=torch.uint8)
 IDS = torch.tensor([[1]])
@@ -328,9 +336,51 @@ for name, value in {
     wrong(f"evaluate, {name} {value}", name, lambda a, n=name, v=value: ifsl.evaluate(a.panet, a.bench, **{n: v}))
 wrong("evaluate nothing", "model", lambda a: ifsl.evaluate(None, a.bench))
 wrong("evaluate on a word", "bench", lambda a: ifsl.evaluate(a.panet, "pascal"))
-wrong("evaluate on no device", "device", lambda a: ifsl.evaluate(a.panet, a.bench, episodes=1, device="abacus"))
+for device in ("abacus", "", "cuda:99", "xla", "meta", 99, True, ["cpu"]):
+    wrong(
+        f"evaluate on {device!r}", "device", lambda a, d=device: ifsl.evaluate(a.panet, a.bench, episodes=1, device=d)
+    )
 wrong("evaluate weak panet", "class tags", lambda a: ifsl.evaluate(a.panet, a.bench, weak=True))
 wrong("evaluate small asnet", "257", lambda a: ifsl.evaluate(a.asnet, a.bench, episodes=1, size=64, workers=0))
+
+# Results
+KEPT = REPOSITORY / "data" / "checkpoints" / "tiny" / "panet.json"
+for resamples in (0, -1, 1.5, None, True):
+    wrong(f"{resamples!r} resamples", "resamples", lambda a, r=resamples: Result.load(KEPT).intervals(r))
+for level in (0, 101, -5, "95", None, float("nan")):
+    wrong(f"level {level!r}", "level", lambda a, v=level: Result.load(KEPT).intervals(10, v))
+wrong("difference from nothing", "other", lambda a: Result.load(KEPT).difference(None))
+wrong("no resampled differences", "resamples", lambda a: Result.load(KEPT).difference(Result.load(KEPT), 0))
+
+# Baselines
+for level in (5, 2.0, None, [2]):
+    wrong(f"threshold on level {level!r}", "level", lambda a, v=level: UntrainedThreshold(v, pretrained=False))
+for backbone in ("nope", "dino_vits8", None):
+    wrong(f"threshold on {backbone!r}", "backbone", lambda a, b=backbone: UntrainedThreshold(2, b, False))
+    wrong(f"matcher on {backbone!r}", "backbone", lambda a, b=backbone: TrainingFree(b, False))
+for name, values in {
+    "levels": (5, None, [], "34", [1], [2.0]),
+    "temperature": (0, "x", None, float("nan"), float("inf"), True),
+    "null": (None, "x", float("nan"), float("inf")),
+}.items():
+    for value in values:
+        wrong(f"matcher {name} {value!r}", name, lambda a, n=name, v=value: TrainingFree(pretrained=False, **{n: v}))
+
+# Pictures
+for shown in (None, 3, "episode", []):
+    wrong(f"show {shown!r}", "ep is", lambda a, s=shown: ifsl.show(s))
+wrong("show of training", "training", lambda a: ifsl.show(a.bench.read(a.bench.draw(0, 2, 1), 64, training=True)))
+for what, prediction in {
+    "number": 3,
+    "nothing": (None, None),
+    "word": "ab",
+    "presence alone": (ONES,),
+    "other size": (ONES, GUESS),
+    "other way": (ONES[:, :1], GUESS),
+}.items():
+    wrong(f"show of a prediction, {what}", "prediction", lambda a, p=prediction: ifsl.show(a.episode, p))
+wrong("show of another way", "ways", lambda a: ifsl.show(a.episode, (ONES[:, :1], a.episode.query_mask)))
+wrong("gallery", "sizes", lambda a: show_gallery([("one", a.episode, (ONES, GUESS))]))
 
 # Your own pictures
 for name in ("none", "flat", "text", "lonely", "white", "black", "size", "photo", "gone"):

@@ -6,12 +6,15 @@ import json
 import numpy as np
 import pytest
 import torch
+from conftest import REPOSITORY
 from torch import nn
 
 from ifsl.errors import InputError
 from ifsl.learners import Learner
 from ifsl.learners.maps import merge_shots
 from ifsl.run.evaluation import Result, evaluate
+
+KEPT = REPOSITORY / "data" / "checkpoints" / "tiny"
 
 
 class Threshold(Learner):
@@ -108,9 +111,63 @@ def test_a_saved_result_is_read_again(bench, tmp_path):
         Result.load(tmp_path / "none.json")
 
 
+DAMAGES = {
+    "er is '73'": lambda saved: saved.update(er="73"),
+    "er is 73": lambda saved: saved["settings"].update(task="fs-s"),
+    "miou is nan": lambda saved: saved.update(miou=float("nan")),
+    "fb_iou is None": lambda saved: saved.update(fb_iou=None),
+    "iou_per_class is": lambda saved: saved.update(iou_per_class={}),
+    "class_names is": lambda saved: saved.update(class_names={"9": "star"}),
+    "counts is": lambda saved: saved["counts"][0].update({"0": [5, 3]}),
+    "exact is": lambda saved: saved["exact"].pop(),
+    "versions is 3": lambda saved: saved.update(versions=3),
+    "no attribute": lambda saved: saved.update(settings=[]),
+    "episodes is 7": lambda saved: saved["settings"].update(episodes=7),
+    "fold is 4": lambda saved: saved["settings"].update(fold=4),
+    "benchmark is 'imagenet'": lambda saved: saved["settings"].update(benchmark="imagenet"),
+    "supervision is None": lambda saved: saved["settings"].pop("supervision"),
+    "trained is 'yes'": lambda saved: saved["settings"].update(trained="yes"),
+    "no most_ways": lambda saved: saved["settings"].update(augment="full", most_ways=None),
+}
+"""What the answer says: how a saved result is damaged."""
+
+
+@pytest.mark.parametrize("said", DAMAGES)
+def test_a_damaged_result_is_one_sentence(said, tmp_path):
+    saved = json.loads((KEPT / "panet.json").read_text())
+    DAMAGES[said](saved)
+    path = tmp_path / "edited.json"
+    path.write_text(json.dumps(saved))
+    with pytest.raises(InputError, match=f"edited.json holds no result of an evaluation .*{said}"):
+        Result.load(path)
+
+
+def test_results_of_older_versions_are_read(tmp_path):
+    kept = [path for path in KEPT.glob("*.json") if '"counts"' in path.read_text()]
+    assert len(kept) > 20 and all(Result.load(path).table() for path in kept)
+    saved = json.loads((KEPT / "asnet.json").read_text())
+    for name in ("trained", "sha256", "seen_classes", "augment", "most_ways", "objects", "data"):
+        del saved["settings"][name]
+    (tmp_path / "old.json").write_text(json.dumps(saved))
+    assert Result.load(tmp_path / "old.json").table()
+
+
 def test_void_ignore_changes_the_figure_and_says_so(bench):
     kept, left = (evaluate(Threshold(), bench, 1, 1, 5, void_ignore=v, progress=False) for v in (False, True))
     assert kept.miou != left.miou and "left out" in left.table()
+
+
+def test_a_learner_stays_where_it_is_if_it_does_not_fit_a_device(bench, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("CUDA out of memory")
+
+    model = Threshold().train()
+    monkeypatch.setattr(model, "eval", fail)
+    moves = []
+    monkeypatch.setattr(model, "to", lambda device: moves.append(str(device)) or model)
+    with pytest.raises(InputError, match="memory of the GPU"):
+        evaluate(model, bench, episodes=1, workers=0, progress=False)
+    assert len(moves) == 2 and moves[-1] == "cpu" and model.training
 
 
 @pytest.mark.parametrize("options", [dict(episodes=0), dict(batch=0), dict(way=6), dict(shot=500), dict(workers=-1)])

@@ -55,6 +55,17 @@ def test_a_full_disk_leaves_the_old_file_and_no_part(tmp_path, monkeypatch):
     assert path.read_bytes() == b"before" and os.listdir(tmp_path) == ["file.bin"]
 
 
+def test_what_is_no_regular_file_is_left_alone(tmp_path):
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to("fifo")
+    before = sorted(os.listdir(tmp_path))
+    for path in (tmp_path / "folder", tmp_path / "fifo", tmp_path / "link", "", ".", "/"):
+        with pytest.raises(OSError, match="no regular file"):
+            write_whole(path, "text")
+    assert sorted(os.listdir(tmp_path)) == before and (tmp_path / "fifo").is_fifo()
+
+
 def test_a_missing_folder_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         write_whole(tmp_path / "gone" / "file.txt", "text")

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import checkpoints
+import ends
 import pytest
 import sums
 from conftest import REPOSITORY
@@ -40,6 +42,39 @@ def server():
 
 def test_the_table_is_that_of_the_files() -> None:
     assert sums.main(["--check"]) == 0, "run `python ci/sums.py`"
+
+
+@pytest.mark.parametrize(("arguments", "status"), [(["--help"], 0), (["--chek"], 2), (["name"], 2)])
+def test_the_table_is_written_only_where_it_is_asked_for(arguments, status, monkeypatch) -> None:
+    monkeypatch.setattr(sums, "TABLE", None)  # neither read nor written
+    with pytest.raises(SystemExit) as ended:
+        sums.main(arguments)
+    assert ended.value.code == status
+
+
+def test_a_learner_that_cannot_be_read_is_one_sentence(tmp_path, monkeypatch, capsys) -> None:
+    (tmp_path / "lost.safetensors").symlink_to("nowhere")
+    monkeypatch.setattr(sums, "KEPT", tmp_path)
+    assert sums.main(["--check"]) == 2
+    said = capsys.readouterr().err
+    assert "lost.safetensors cannot be read" in said and said.count("\n") == 1
+
+
+def test_a_kept_result_without_scores_is_one_sentence(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(checkpoints, "KEPT", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["checkpoints.py", "--table"])
+    fss = (REPOSITORY / "data/checkpoints/tiny/asnet-fs-s-1shot.json").read_text()
+    for text, word in (("{}", "holds no result"), (fss, "FS-S")):
+        (tmp_path / "nothing-there.json").write_text(text)
+        assert checkpoints.main() == 2
+        said = capsys.readouterr().err
+        assert "nothing-there.json" in said and word in said and said.count("\n") == 1
+
+
+def test_an_empty_name_is_no_python(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sys, "argv", ["ends.py", "--python", ""])
+    monkeypatch.setattr(ends, "install", lambda *_: pytest.fail("an environment was made"))
+    assert ends.main() == 2 and "no Python ''" in capsys.readouterr().err
 
 
 def test_it_is_found_in_a_checkout(monkeypatch) -> None:

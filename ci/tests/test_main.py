@@ -111,6 +111,20 @@ def test_the_defaults_are_the_published_ones_and_those_that_help_names():
         (["--size", "8"], "size"),
         (["--size", "64"], "257"),
         (["--way", "6"], "way is 6"),
+        *(
+            (["--eval", *option], option[0])
+            for option in (
+                ["--start", "gone.ckpt"],
+                ["--steps", "5"],
+                ["--niter", "5"],
+                ["--lr", "3"],
+                ["--decay"],
+                ["--val-every", "5"],
+                ["--val-episodes", "5"],
+                ["--cache-features"],
+            )
+        ),
+        (["--eval", "--checkpoint", ""], "--checkpoint is empty"),
         (["--eval"], "best_model.ckpt"),
         (["--eval", "--checkpoint", "gone.ckpt"], "gone.ckpt"),
         (["--eval", "--checkpoint", "tiny/gone"], "no kept learner 'tiny/gone'; choose from tiny/asnet"),
@@ -213,13 +227,14 @@ def test_train_then_test_with_pictures(data, tmp_path, capsys):
 
 
 def test_fs_s_from_the_command_line(data, capsys):
-    given = [*PFENET, *data, "--task", "fs-s", "--val-episodes", "3"]
-    assert main([*given, "--steps", "2", "--val-every", "1"]) == 0
+    given = [*PFENET, *data, "--task", "fs-s"]
+    training = [*given, "--val-episodes", "3", "--val-every", "1"]
+    assert main([*training, "--steps", "2"]) == 0
     assert "Best mIoU in validation" in capsys.readouterr().out
     folder = Path("logs/pascal/fold0/efficientnet_lite0/pfenet-fs-s")
     (_, row) = csv.DictReader((folder / "metrics.csv").open())
     assert list(row) == ["step", "loss", "val_miou", "val_fb_iou"]
-    assert main([*given, "--steps", "3", "--val-every", "1", "--resume"]) == 0
+    assert main([*training, "--steps", "3", "--resume"]) == 0
     assert len(list(csv.DictReader((folder / "metrics.csv").open()))) == 3
     assert main([*PFENET, *data, "--logpath", "pfenet-fs-s", "--steps", "4", "--resume"]) == 2
     assert "task is fs-cs, but" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from io import StringIO
 from pathlib import Path
 
@@ -72,6 +73,34 @@ def test_another_learner_does_not_overwrite_a_result(evaluate):
     assert status == 2 and "another learner" in said and "--logpath" in said and said.count("\n") == 1
     assert next(Path("logs").rglob("test-*.json")).read_text() == before
     assert evaluate("--checkpoint", str(KEPT / "asnet.safetensors"), "--logpath", "mine")[0] == 0
+
+
+def test_a_result_is_not_overwritten_by_one_of_other_settings_or_of_fewer_episodes(evaluate, tiny_root):
+    kept = ("--checkpoint", "tiny/panet")
+    assert evaluate(*kept)[0] == 0
+    path = next(Path("logs").rglob("test-*.json"))
+    before = path.read_text()
+    for options, named in (
+        (("--size", "64"), "size 272, not 64"),
+        (("--void-ignore",), "void 'background, as published', not 'left out'"),
+        (("--episodes", "2"), "more episodes (3, now 2)"),
+    ):
+        status, _, said = evaluate(*kept, *options)
+        assert status == 2 and named in said and "move that file away" in said and said.count("\n") == 1
+    assert path.read_text() == before
+    link = Path("link")
+    link.symlink_to(tiny_root)
+    assert evaluate(*kept, "--episodes", "4", "--datapath", "link")[0] == 0  # the same data, more episodes
+    assert Result.load(path).settings["episodes"] == 4
+
+
+def test_a_damaged_result_may_be_replaced(evaluate):
+    assert evaluate("--checkpoint", "tiny/panet")[0] == 0
+    path = next(Path("logs").rglob("test-*.json"))
+    saved = json.loads(path.read_text())
+    path.write_text(json.dumps(saved | {"settings": {"trained": "yes"}}))
+    assert evaluate("--checkpoint", "tiny/panet")[0] == 0
+    assert Result.load(path).er == saved["er"]
 
 
 def test_classes_seen_in_training_are_refused_unless_asked_for(evaluate):
@@ -208,6 +237,25 @@ def test_what_is_no_result_is_passed_over_or_refused(logs, capsys, tmp_path):
         assert collect.main([str(folder)]) == 2
         said = capsys.readouterr().err
         assert named in said and said.count("\n") == 1
+
+
+def test_only_files_are_read(logs, capsys):
+    (logs / "folder.json").mkdir()
+    (logs / "lost.json").symlink_to("nowhere")
+    os.mkfifo(logs / "fifo.json")
+    assert len(table(capsys, str(logs))) == 6
+
+
+def test_the_table_goes_into_a_file_alone(logs, capsys, tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    for out in ("", ".", "/", str(tmp_path), str(tmp_path / "fifo")):
+        assert collect.main([str(logs), "--out", out]) == 2
+        said = capsys.readouterr().err
+        assert "no regular file" in said and "--out" in said and said.count("\n") == 1
+    assert (tmp_path / "fifo").is_fifo()
+    (tmp_path / "link").symlink_to("table.txt")
+    assert collect.main([str(logs), "--out", str(tmp_path / "link")]) == 0
+    assert (tmp_path / "link").is_symlink() and "asnet" in (tmp_path / "table.txt").read_text()
 
 
 def test_published_scores():

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 
 from ..data.episodes import Episode
 from ..data.images import to_image
+from ..errors import InputError, shown
 from ..learners.maps import VOID
 from ..run.folders import Prediction
 from . import canvas
@@ -25,6 +26,8 @@ def show(ep: Episode | Prediction, prediction: tuple | None = None) -> InlineFig
     of one. The table below has for each class whether the query shows it, what was predicted, and the intersection over
     union (IoU) of the two masks; a dash where neither marks a pixel. Of a folder's prediction: support set, photo and
     mask, and for each class whether it was found and its share of the photo's pixels.
+
+    Raises `InputError` for an episode of training, and for a prediction of another episode.
     """
     if isinstance(ep, Prediction):
         shares = [(ep.segmentation == n).mean() for n in range(1, len(ep.presence) + 1)]
@@ -33,10 +36,11 @@ def show(ep: Episode | Prediction, prediction: tuple | None = None) -> InlineFig
             "of the photo": list(map(canvas.percent, shares)),
         }
         return compose(ep.support, ep.photo, {"photo": None, "prediction": ep.segmentation}, columns)
+    check_shown(ep)
     panels = {"query": None, "truth": ep.query_mask.numpy()}
     columns = {"in the query": [canvas.yes(p) for p in ep.presence.tolist()]}
     if prediction is not None:
-        presence, mask = unbatch(prediction)
+        presence, mask = unbatch(ep, prediction)
         panels["prediction"] = mask
         columns = compare_with_truth(ep, presence, mask)
     return compose(ep, ep.picture, panels, columns)
@@ -109,11 +113,29 @@ def arrange(way: int, shot: int, panels: int, aspect: float) -> tuple[float, lis
     return support, [(left + i * (size[0] + GAP), top, *size) for i in range(panels)]
 
 
-def unbatch(prediction: tuple) -> tuple[list[bool], np.ndarray]:
-    """Presence as N bools and an (H, W) mask, from a prediction with or without its batch axis."""
-    presence, mask = prediction
-    mask = np.asarray(mask[0] if isinstance(mask, list) or mask.ndim == 3 else mask)
-    return torch.as_tensor(presence).flatten().bool().tolist(), mask
+def check_shown(ep: Episode) -> None:
+    """Raise `InputError` for what is no episode, and for one without the picture that a test episode has."""
+    if not isinstance(ep, Episode):
+        raise InputError(f"ep is a {type(ep).__name__}; give an episode, or what ifsl.predict_folder returned.")
+    if ep.picture is None:
+        raise InputError("ep is an episode of training, which has no picture; give one that Benchmark.episode made.")
+
+
+def unbatch(ep: Episode, prediction: tuple) -> tuple[list[bool], np.ndarray]:
+    """Presence as N bools and an (H, W) mask, from a prediction for the episode with or without its batch axis."""
+    try:
+        presence, mask = prediction
+        presence = torch.as_tensor(presence).flatten().bool().tolist()
+        mask = np.asarray(mask[0] if isinstance(mask, list) or mask.ndim == 3 else mask)
+    except (TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+        raise InputError(f"prediction is {shown(prediction)}; give what model.predict returned.") from error
+    found, asked = ((len(p), *m.shape) for p, m in ((presence, mask), (ep.presence, ep.query_mask)))
+    if found != asked:
+        raise InputError(
+            f"prediction has ways, height and width {found}, the episode {asked}; predict this episode, with "
+            "sizes=[episode.size]."
+        )
+    return presence, mask
 
 
 def compare_with_truth(ep: Episode, presence: list[bool], mask: np.ndarray) -> dict[str, list[str]]:
@@ -145,7 +167,7 @@ def show_gallery(items: Sequence[tuple[str, Episode, tuple]]) -> InlineFigure:
     for i, (title, ep, prediction) in enumerate(items):
         left, top = i % 2 * WIDTH / 2, i // 2 * down
         canvas.write_heading(ax, left, top, title)
-        place_episode(ax, left, top + LABEL, side, ep, *unbatch(prediction))
+        place_episode(ax, left, top + LABEL, side, ep, *unbatch(ep, prediction))
     return fig
 
 

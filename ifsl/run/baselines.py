@@ -44,6 +44,9 @@ class Baseline(Learner):
     """
 
     def __init__(self, method: str, backbone: str):
+        if backbone not in self.backbones:
+            names = ", ".join(self.backbones)
+            raise InputError(f"There is no baseline on the backbone {shown(backbone)}; choose one of {names}.")
         super().__init__(backbone)
         self.method = method
         self.thresholds = nn.Parameter(torch.full((2,), 0.5), requires_grad=False)
@@ -142,8 +145,8 @@ class UntrainedThreshold(Baseline):
     """
 
     def __init__(self, level: int, backbone: str = "efficientnet_lite0", pretrained: bool = True):
-        if level not in LEVELS:
-            raise InputError(f"There is no level {level}; choose 2, 3 or 4.")
+        if not is_int(level) or level not in LEVELS:
+            raise InputError(f"There is no level {shown(level)}; choose 2, 3 or 4.")
         super().__init__(f"untrained-layer{level}", backbone)
         self.level = level
         self.backbone = build_backbone(backbone, pretrained)

@@ -31,7 +31,7 @@ def find_results(folder: str | Path) -> dict[Path, Result]:
         raise InputError(f"There is no folder {folder}; give the folder that holds the results, such as logs.")
     found = {}
     for path in sorted(folder.rglob("*.json")):
-        if '"counts"' in path.read_text(encoding="utf-8", errors="replace"):
+        if path.is_file() and '"counts"' in path.read_text(encoding="utf-8", errors="replace"):
             found[path] = Result.load(path)
     if not found:
         raise InputError(f"There is no result of an evaluation below {folder}; evaluate first, with --eval.")

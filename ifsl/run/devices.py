@@ -71,6 +71,16 @@ def pick_device(devices: str) -> str:
     return f"cuda:{chosen[0]}" if isinstance(chosen, list) else accelerator.replace("auto", "cpu")
 
 
+def find_device(device: str | torch.device | None) -> torch.device:
+    """The device, by default a GPU if there is one; raises `InputError` for one on which nothing can be computed."""
+    try:
+        found = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device is None else device)
+        torch.zeros(1, device=found).item()
+    except (RuntimeError, TypeError, AssertionError, ImportError) as error:  # PyTorch says it in all these ways
+        raise InputError(f"There is no device {shown(device)} here; give cpu, or with a GPU cuda or cuda:0.") from error
+    return found
+
+
 def reduce_precision(precision: str, device: str) -> AbstractContextManager:
     """A context in which testing computes with 16 bits if `precision` is "16" or "bf16", and with 32 otherwise."""
     kind = torch.device(device).type

@@ -25,11 +25,12 @@ from ..data.classes import FOLDS, fold_classes
 from ..data.files import write_whole
 from ..data.lists import STAMP
 from ..data.loading import TEST_EPISODES, TestEpisodes, loader
-from ..errors import InputError, count, shown, writing
+from ..errors import InputError, count, is_int, is_number, shown, writing
 from ..learners.learner import Learner, check_episode
-from ..tasks import AUGMENTS, check_setting, check_task
-from .devices import memory_errors
+from ..tasks import AUGMENTS, TASKS, check_setting, check_task
+from .devices import find_device, memory_errors
 from .metrics import ExactRatio, MeanIoU
+from .settings import BENCHMARKS
 
 METRICS = {"er": "ER", "miou": "mIoU", "fb_iou": "FB-IoU"}
 """Field of a `Result`: what the metric is called."""
@@ -39,6 +40,18 @@ SAME_EPISODES = (
     *("augment", "objects", "tiny"),
 )
 """Settings that two results must share to be over the same episodes, as far as both have them."""
+
+MAYBE_TEXT, MAYBE_NUMBER = (str, type(None)), (int, type(None))
+SAVED = {
+    **dict.fromkeys(("method", "backbone", "benchmark", "lists", "supervision", "void", "task", "compared_at"), (str,)),
+    **dict.fromkeys(("fold", "way", "shot", "episodes"), (int,)),
+    **dict.fromkeys(("augment", "objects", "objects_lists", "split", "data", "tiny"), MAYBE_TEXT),
+    **dict.fromkeys(("checkpoint", "sha256"), MAYBE_TEXT),
+    **dict.fromkeys(("size", "most_ways", "most_shots"), MAYBE_NUMBER),
+    "trained": (dict, type(None)),
+    "seen_classes": (list, type(None)),
+}
+"""Settings of a saved result, and their types; results of older versions lack those that may be None."""
 
 TRAINED = ("benchmark", "fold", "step", "history", "seed", "task", "weak", "lists")
 """What a result says of the training of the learner, if its checkpoint tells it."""
@@ -71,12 +84,20 @@ class Result:
         """{"er": (low, high), "miou": (low, high)} in %, in FS-S "miou" and "fb_iou": a bootstrap over the episodes.
 
         Each resample takes as many episodes as there are, with replacement; the interval has the middle `level` %. It
-        is the same in every call.
+        is the same in every call. Raises `InputError` for less than one resample and a level outside 0 to 100.
         """
-        episodes = len(self.counts)
-        times = np.random.default_rng(0).multinomial(episodes, [1 / episodes] * episodes, resamples)
+        if not is_number(level) or not 0 < level <= 100:
+            raise InputError(f"level is {shown(level)}; give a number above 0 and up to 100, such as 95.")
         ends = [(100 - level) / 2, (100 + level) / 2]
-        return {name: tuple(np.percentile(values, ends).tolist()) for name, values in self.resample(times).items()}
+        resampled = self.resample(self.draw_again(resamples))
+        return {name: tuple(np.percentile(values, ends).tolist()) for name, values in resampled.items()}
+
+    def draw_again(self, resamples: int) -> np.ndarray:
+        """How often each episode counts in each resample, (resamples, episodes); the same in every call."""
+        if not is_int(resamples) or resamples < 1:
+            raise InputError(f"resamples is {shown(resamples)}; give a whole number from 1.")
+        episodes = len(self.counts)
+        return np.random.default_rng(0).multinomial(episodes, [1 / episodes] * episodes, resamples)
 
     def scores(self) -> dict[str, tuple[float, float, float]]:
         """{"ER": (value, low, high), "mIoU": (value, low, high)} in %, with the ends of `intervals`; no ER in FS-S."""
@@ -105,6 +126,8 @@ class Result:
         low and high enclose 95 % of the differences when the episodes are drawn again with replacement, the same for
         both (the paired bootstrap of chapter 12). Raises `InputError` for results over different episodes.
         """
+        if not isinstance(other, Result):
+            raise InputError(f"other is a {type(other).__name__}; give the result of another evaluation.")
         for name in SAME_EPISODES:
             one, two = self.settings.get(name), other.settings.get(name)
             both_say = (name in self.settings) == (name in other.settings)
@@ -118,8 +141,7 @@ class Result:
             raise InputError(
                 "The results are over other episodes (their classes differ); evaluate both learners on the same ones."
             )
-        episodes = len(self.counts)
-        times = np.random.default_rng(0).multinomial(episodes, [1 / episodes] * episodes, size=resamples)
+        episodes, times = len(self.counts), self.draw_again(resamples)
         as_they_are = self.resample(np.ones((1, episodes), int)), other.resample(np.ones((1, episodes), int))
         resampled = self.resample(times), other.resample(times)
         differences = {}
@@ -174,15 +196,65 @@ class Result:
 
     @classmethod
     def load(cls, path: str | Path) -> "Result":
-        """Read the `<name>.json` that `save` wrote; raises `InputError` if it is missing or something else."""
+        """Read the `<name>.json` that `save` wrote, this or an older version of it.
+
+        Raises `InputError` if the file is missing or holds something else.
+        """
         try:
             fields = json.loads(Path(path).read_text(encoding="utf-8"))
             for name in ("iou_per_class", "class_names"):
                 fields[name] = {int(c): value for c, value in fields[name].items()}  # JSON's keys are strings
             fields["counts"] = [{int(c): tuple(pair) for c, pair in counts.items()} for counts in fields["counts"]]
-            return cls(**fields)
+            result = cls(**fields)
+            check_saved(result)
+            return result
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise InputError(f"{path} holds no result of an evaluation ({error}); evaluate again.") from error
+
+
+def check_saved(result: Result) -> None:
+    """Raise `InputError` if a result that was read from a file has a value that `Result.save` does not write."""
+    check_saved_settings(result.settings, len(result.counts))
+    ious, names, episodes = result.iou_per_class, result.class_names, len(result.counts)
+    is_fss = result.settings["task"] == "fs-s"
+    pairs = [pair for counts in result.counts for pair in counts.values()]
+    right = {
+        "er": result.er is None if is_fss else is_percent(result.er),
+        "miou": is_percent(result.miou),
+        "fb_iou": is_percent(result.fb_iou),
+        "iou_per_class": len(ious) > 0 and all(map(is_percent, ious.values())),
+        "class_names": set(ious) <= set(names) and all(isinstance(name, str) for name in names.values()),
+        "counts": episodes > 0 and all(map(is_saved_pair, pairs)),
+        "exact": len(result.exact) == (0 if is_fss else episodes) and set(result.exact) <= {True, False},
+        "seconds": is_number(result.seconds),
+        "versions": isinstance(result.versions, dict),
+    }
+    for name, is_right in right.items():
+        if not is_right:
+            raise InputError(f"its {name} is {shown(getattr(result, name))}")
+
+
+def check_saved_settings(settings: dict, episodes: int) -> None:
+    """Raise `InputError` for settings that say of what they are a result in another way than `evaluate`."""
+    for name, kinds in SAVED.items():
+        if type(settings.get(name)) not in kinds:
+            raise InputError(f"its {name} is {shown(settings.get(name))}")
+    allowed = {"benchmark": BENCHMARKS, "fold": range(FOLDS), "task": TASKS, "augment": (None, *AUGMENTS)}
+    for name, values in (allowed | {"episodes": (episodes,)}).items():
+        if settings.get(name) not in values:
+            raise InputError(f"its {name} is {shown(settings.get(name))}")
+    for name, part in (("augment", "most_ways"), ("augment", "most_shots"), ("objects", "objects_lists")):
+        if settings.get(name) and settings.get(part) is None:
+            raise InputError(f"it has no {part}")
+
+
+def is_percent(value) -> bool:
+    return is_number(value) and 0 <= value <= 100
+
+
+def is_saved_pair(pair: tuple) -> bool:
+    """Whether these are an intersection and a union in pixels."""
+    return len(pair) == 2 and all(map(is_int, pair)) and 0 <= pair[0] <= pair[1] < 2**32
 
 
 @torch.inference_mode()
@@ -225,10 +297,7 @@ def evaluate(
     for name, given, kind in (("model", model, Learner), ("bench", bench, Benchmark)):
         if not isinstance(given, kind):
             raise InputError(f"{name} is a {type(given).__name__}; give a {kind.__name__}.")
-    try:
-        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError as error:
-        raise InputError(f"There is no device {shown(device)}; give cpu, cuda or cuda:0.") from error
+    device = find_device(device)
     size = model.image_size if size is None else size
     if weak and model.needs_masks:
         raise InputError(model.needs_masks)
@@ -239,11 +308,11 @@ def evaluate(
     data = TestEpisodes(bench, way, shot, episodes, size, void_ignore, task, own_size, augment, objects)
     er, miou = ExactRatio(None if augment else way).to(device), MeanIoU(bench.class_ids).to(device)
     training, home = model.training, next(model.parameters()).device
-    model.to(device).eval()
-    bar = tqdm(total=len(data), unit="episode", desc=f"{way}-way {shot}-shot", disable=not progress)
     batches = predictions(model, loader(data, batch, workers, augmented=bool(augment)), device, weak, task)
+    bar = tqdm(total=len(data), unit="episode", desc=f"{way}-way {shot}-shot", disable=not progress)
     try:
         with memory_errors("testing", batch=batch, size=size, shot=shot):
+            model.to(device).eval()
             exact, counted = measure(batches, er, miou, task, bar)
     finally:
         bar.close()
@@ -383,14 +452,16 @@ def describe_learner(settings: dict) -> list[str]:
     """Where the learner of a result is from, and what it was trained on, line by line."""
     if settings.get("checkpoint") is None:
         return ["just built, not trained"] if "checkpoint" in settings else []
-    trained = settings["trained"] or {}
+    trained = settings.get("trained") or {}
     facts = [f"{name} {trained[name]}" for name in ("benchmark", "fold", "seed") if trained.get(name) is not None]
     if steps := trained.get("history") or trained.get("step"):
         facts.append(f"steps: {steps}")
-    lines = [f"{shorten(settings['checkpoint'])} (sha256 {settings['sha256'][:12]}…)"]
+    lines = [f"{shorten(settings['checkpoint'])} (sha256 {(settings.get('sha256') or 'unknown')[:12]}…)"]
     lines += [f"trained: {', '.join(facts)}"] if facts else ["its file does not tell what it was trained on"]
-    if settings["seen_classes"]:
-        lines.append(f"SEEN IN TRAINING: {', '.join(settings['seen_classes'])}; no measure of few-shot learning")
+    if settings.get("seen_classes"):
+        lines.append(
+            f"SEEN IN TRAINING: {', '.join(map(str, settings['seen_classes']))}; no measure of few-shot learning"
+        )
     return lines
 
 

@@ -3,6 +3,8 @@
 Both are torchmetrics, so they add up over batches and over processes. Source: Kang & Cho, CVPR 2022, section 5.
 """
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -32,6 +34,11 @@ class ExactRatio(Metric):
 
     def update(self, predicted: Tensor, true: Tensor) -> None:
         """Count B episodes; predicted, true: (B, N) bool, which classes the queries show."""
+        for presence in (predicted, true):
+            if not isinstance(presence, Tensor):
+                raise InputError(
+                    f"presence is a {type(presence).__name__}; give a torch tensor (B, {self.way or 'N'})."
+                )
         unfit = self.way is not None and predicted.shape[-1:] != (self.way,)
         if predicted.shape != true.shape or predicted.dim() != 2 or unfit:
             raise InputError(
@@ -62,9 +69,9 @@ class MeanIoU(Metric):
 
     def __init__(self, class_ids: list[int], **kwargs):
         super().__init__(**kwargs)
-        self.class_ids = list(class_ids)
-        if not self.class_ids or min(self.class_ids) < 1:
-            raise InputError(f"class_ids is {self.class_ids}; give the ids of the split's classes, from 1.")
+        self.class_ids = list(class_ids) if isinstance(class_ids, Iterable) else []
+        if not self.class_ids or not all(is_int(c) and c >= 1 for c in self.class_ids):
+            raise InputError(f"class_ids is {shown(class_ids)}; give the ids of the split's classes, from 1.")
         counts = torch.zeros(max(self.class_ids) + 1, dtype=torch.long)
         self.add_state("intersection", counts, dist_reduce_fx="sum")
         self.add_state("union", counts.clone(), dist_reduce_fx="sum")

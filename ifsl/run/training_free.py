@@ -19,13 +19,14 @@ Letters: B episodes, N ways, K shots, M images, D channels, h w feature grid of 
 
 from collections.abc import Sequence
 from itertools import product
+from math import inf
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..data.benchmarks import Benchmark
-from ..errors import InputError, shown
+from ..errors import InputError, is_int, is_number, shown
 from ..learners.backbones import Features, build_backbone
 from ..learners.correlation import normalize
 from ..learners.maps import resize
@@ -56,7 +57,7 @@ class TrainingFree(Baseline):
 
     levels: of the backbone, whose bottlenecks' features are put one after the other; temperature: what cosines are
     divided by before the softmax; null: the cosine of the null match, minus infinity for none. Raises `InputError` for
-    levels that do not exist and for a temperature that is not above 0.
+    levels that do not exist, for a temperature that is not above 0, and for a null match that is no number.
     """
 
     def __init__(
@@ -67,10 +68,12 @@ class TrainingFree(Baseline):
         temperature: float = 0.05,
         null: float = 0.6,
     ):
-        if not levels or not set(levels) <= set(LEVELS):
-            raise InputError(f"levels is {shown(levels)}; choose some of 2, 3 and 4.")
-        if not temperature > 0:
+        if not isinstance(levels, Sequence) or not levels or not all(is_int(one) and one in LEVELS for one in levels):
+            raise InputError(f"levels is {shown(levels)}; give a list of some of 2, 3 and 4.")
+        if not is_number(temperature) or not 0 < temperature < inf:
             raise InputError(f"temperature is {shown(temperature)}; give a number above 0, such as 0.05.")
+        if not is_number(null) or null == inf:
+            raise InputError(f"null is {shown(null)}; give a number, such as 0.6, or minus infinity for none.")
         super().__init__("training-free", backbone)
         self.levels, self.temperature, self.null = tuple(levels), temperature, null
         self.backbone = build_backbone(backbone, pretrained)
