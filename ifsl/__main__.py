@@ -213,8 +213,12 @@ def fit(settings: Settings, resume: bool) -> None:
     from .run.callbacks import read_curve
 
     column, name = settings.monitor, settings.metrics[settings.monitor]
-    best = max((row for row in read_curve(folder / "metrics.csv") if row[column]), key=lambda row: float(row[column]))
-    print(f"Best {name} in validation: {float(best[column]):.2f} % at step {best['step']}. All is in {folder}.")
+    rows = [row for row in read_curve(folder / "metrics.csv", settings.metrics) if row[column]]
+    if rows:
+        best = max(rows, key=lambda row: float(row[column]))
+        print(f"Best {name} in validation: {float(best[column]):.2f} % at step {best['step']}. All is in {folder}.")
+    else:
+        print(f"metrics.csv has no validation any more. All is in {folder}.")
 
 
 def test(settings: Settings, given: dict, asked: dict) -> None:

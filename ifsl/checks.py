@@ -3,7 +3,6 @@
 Letters: B episodes, N ways, K shots, S image side, H W size of the query's own image.
 """
 
-import torch
 from torch import Tensor
 
 from .errors import InputError, is_int, shown
@@ -17,11 +16,12 @@ def check_flag(name: str, value) -> bool:
 
 
 def check_shapes(
-    query: Tensor, supports: Tensor, masks: Tensor | None, device: torch.device, needs_masks: str | None = None
+    query: Tensor, supports: Tensor, masks: Tensor | None, weight: Tensor, needs_masks: str | None = None
 ) -> None:
     """Raise `InputError` unless the shapes make up an episode: (B, 3, S, S), (B, N, K, 3, S, S) and (B, N, K, S, S).
 
-    device: where the learner is; needs_masks: why it cannot do without masks, None if it can. No value is read.
+    weight: one of the learner's, for its device and kind of float; needs_masks: why it cannot do without masks, None if
+    it can. No value is read.
     """
     if masks is None and needs_masks:
         raise InputError(needs_masks)
@@ -29,8 +29,8 @@ def check_shapes(
     for name, tensor in given.items():
         if not isinstance(tensor, Tensor):
             raise InputError(f"{name} is a {type(tensor).__name__}; give a torch tensor.")
-        if tensor.device != device:
-            raise InputError(f"{name} is on {tensor.device}, the learner on {device}; move one.")
+        if tensor.device != weight.device:
+            raise InputError(f"{name} is on {tensor.device}, the learner on {weight.device}; move one.")
         if name != "masks" and not tensor.is_floating_point():
             raise InputError(f"{name} holds {tensor.dtype}; give normalised images as floats.")
     if query.dim() != 4 or query.shape[1] != 3:
@@ -46,6 +46,10 @@ def check_shapes(
         raise InputError(f"query has shape {tuple(query.shape)}; resize images to a square, S x S.")
     if query.dtype != supports.dtype:
         raise InputError(f"query holds {query.dtype}, supports {supports.dtype}; give both in one kind of float.")
+    if query.dtype != weight.dtype:
+        raise InputError(
+            f"The images hold {query.dtype}, the learner {weight.dtype}; convert one, such as by model.float()."
+        )
     if 0 in supports.shape:
         raise InputError(f"supports has shape {tuple(supports.shape)}; give at least one episode, way and shot.")
     expected = supports.shape[:3] + supports.shape[-2:]

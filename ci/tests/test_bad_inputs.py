@@ -4,6 +4,7 @@ import json
 import pickle
 import shutil
 import time
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +23,7 @@ from ifsl.data.images import read_image, read_mask
 from ifsl.data.loading import TestEpisodes, TrainEpisodes, loader
 from ifsl.pictures.episodes import show_gallery
 from ifsl.run.baselines import UntrainedThreshold
+from ifsl.run.checkpoints import save_learner
 from ifsl.run.evaluation import Result
 from ifsl.run.folders import read_support
 from ifsl.run.settings import Settings
@@ -236,6 +238,10 @@ for name in ("gone.ckpt", "empty.ckpt", "short.ckpt", "list.ckpt", "stranger.ckp
     wrong(f"checkpoint {name}", name, lambda a, n=name: ifsl.load_model(a.home / n))
 for name in ("words.safetensors", "length.safetensors", "short.jpg"):
     wrong(f"checkpoint {name}", name, lambda a, n=name: ifsl.load_model(a.home / n))
+wrong("save no learner", "model", lambda a: save_learner(None, "x.safetensors"))
+wrong("save a setting", "x.safetensors", lambda a: save_learner(a.panet, "x.safetensors", foo=object()))
+for path in (".", "", "a\0b", None):
+    wrong(f"save as {path!r}", "path", lambda a, p=path: save_learner(a.panet, p))
 wrong("checkpoint folder", "best_model.ckpt", lambda a: ifsl.load_model(a.home))
 wrong("checkpoint none", "path", lambda a: ifsl.load_model(None))
 wrong("checkpoint bytes", "path", lambda a: ifsl.load_model(b"x.ckpt"))
@@ -284,6 +290,13 @@ TENSORS = {
 for what, (named, changed) in TENSORS.items():
     wrong(f"maps, {what}", named, lambda a, c=changed: a.asnet.maps(**tensors(a, **c)))
     wrong(f"predict, {what}", named, lambda a, c=changed: a.panet.predict(**tensors(a, **c)))
+for dtype in (torch.float16, torch.float64):
+    wrong(f"maps in {dtype}", str(dtype), lambda a, d=dtype: deepcopy(a.panet).to(d).maps(**tensors(a)))
+    wrong(
+        f"evaluate in {dtype}",
+        str(dtype),
+        lambda a, d=dtype: ifsl.evaluate(deepcopy(a.panet).to(d), a.bench, episodes=1, size=64, workers=0),
+    )
 for method in ("hsnet", "pfenet", "asnethm"):
     wrong(f"{method} forward", "masks", lambda a, m=method: getattr(a, m)(**tensors(a, masks=lambda t: t * 2)))
     wrong(f"{method} supports", "supports", lambda a, m=method: getattr(a, m)(**tensors(a, supports=lambda t: t[0])))

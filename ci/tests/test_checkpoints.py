@@ -8,12 +8,20 @@ import pickle
 import golden
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import ifsl
 from ifsl.errors import InputError
 from ifsl.learners import LEARNERS, build_model, learner_class
 from ifsl.learners.registry import PYRAMIDS
-from ifsl.run.checkpoints import best_checkpoint, identify, load_model, save_learner, trained_state
+from ifsl.run.checkpoints import (
+    best_checkpoint,
+    identify,
+    load_model,
+    read_safetensors,
+    save_learner,
+    trained_state,
+)
 
 
 class RunsCode:
@@ -169,6 +177,47 @@ def test_tensors_that_are_missing_unknown_or_of_other_shapes(hsnet, tmp_path):
     assert "holds no whole learner" in refused(path)
 
 
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int64, torch.bool, torch.complex64])
+@pytest.mark.parametrize("kind", ["ckpt", "safetensors"])
+def test_weights_of_another_kind_than_floats(dtype, kind, tiny_asnet, tmp_path):
+    path = save_learner(tiny_asnet, tmp_path / "a.safetensors")
+    state, settings = read_safetensors(path)
+    path = tmp_path / f"b.{kind}"
+    state |= {name: state[name].to(dtype) for name in ["learner.decoder1.0.weight"]}
+    if kind == "ckpt":
+        torch.save({"state_dict": state, "settings": settings}, path)
+    else:
+        save_file(state, path, {"settings": json.dumps(settings)})
+    assert f"learner.decoder1.0.weight holds {dtype}" in refused(path)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_another_kind_of_float(dtype, hsnet, tmp_path):
+    torch.save({"state_dict": {name: x.to(dtype) for name, x in hsnet.state_dict().items()}}, tmp_path / "a.ckpt")
+    assert next(load_model(tmp_path / "a.ckpt").parameters()).dtype == torch.float32
+
+
+def test_weights_that_are_too_large_for_the_learner(hsnet, tmp_path):
+    large = {"learner.decoder2.2.bias": torch.full((2,), 1e300, dtype=torch.float64)}
+    torch.save({"state_dict": hsnet.state_dict() | large}, tmp_path / "a.ckpt")
+    assert "infinite numbers in learner.decoder2.2.bias" in refused(tmp_path / "a.ckpt")
+
+
+EXTRAORDINARY = {
+    "sparse": lambda x: x.to_sparse(),
+    "meta": lambda x: x.to("meta"),
+    "quantised": lambda x: torch.quantize_per_tensor(x, 0.1, 0, torch.qint8),
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # PyTorch gives up quantised tensors
+@pytest.mark.parametrize("kind", EXTRAORDINARY)
+def test_tensors_that_are_not_ordinary(kind, hsnet, tmp_path):
+    state, name = hsnet.state_dict(), "learner.decoder2.2.bias"
+    torch.save({"state_dict": state | {name: EXTRAORDINARY[kind](state[name])}}, tmp_path / "a.ckpt")
+    assert f"{name} is sparse, quantised or without values" in refused(tmp_path / "a.ckpt")
+
+
 def test_files_that_would_run_code(hsnet, tmp_path):
     path, trace = tmp_path / "a.ckpt", tmp_path / "it-ran"
     for more in ({"hyper_parameters": RunsCode(trace)}, {"callbacks": {"a": Callback()}}, {"x": RunsCode(trace)}):
@@ -251,6 +300,50 @@ def test_options_that_do_not_fit_the_file(hsnet, tmp_path):
     path = save_learner(model, tmp_path / "b.safetensors")
     assert "holds pfenet of width 8, not 9;" in refused(path, width=9)
     assert load_model(path, width=8).width == 8
+
+
+OWN = {"method": "pfenet", "backbone": "efficientnet_lite0", "size": 64}
+
+
+@pytest.fixture(scope="module")
+def narrow():
+    """The tensors of a narrow PFENet."""
+    return trained_state(build_model("pfenet", "efficientnet_lite0", pretrained=True, width=8))
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        *((settings, "its settings are no dict") for settings in (None, 5, [1], True)),
+        *((OWN | {"size": size}, "size is") for size in (-5, 0, True, 7, "64", [64])),
+        (OWN | {"published_prior": "yes"}, "published_prior is 'yes'"),
+        (OWN | {"backbone": "vgg16"}, "vgg16"),
+    ],
+)
+def test_settings_of_our_own_that_cannot_be(settings, named, narrow, tmp_path):
+    save_file(narrow, tmp_path / "a.safetensors", {"settings": json.dumps(settings)})
+    assert named in refused(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("given", [{"method": ["pfenet"]}, {"backbone": ["efficientnet_lite0"]}, {"method": {}}])
+def test_where_the_settings_name_no_learner_its_tensors_do(given, narrow, tmp_path):
+    save_file(narrow, tmp_path / "a.safetensors", {"settings": json.dumps(OWN | given)})
+    assert load_model(tmp_path / "a.safetensors").width == 8
+
+
+@pytest.mark.parametrize("weight", [{}, {"down_qry.0.weight": torch.tensor(1.0)}, None])
+def test_a_pfenet_without_its_first_tensor(weight, narrow, tmp_path):
+    state = {} if weight is None else {n: x for n, x in narrow.items() if n != "down_qry.0.weight"} | weight
+    save_file(state, tmp_path / "a.safetensors", {"settings": json.dumps(OWN)})
+    assert "does not fit pfenet" in refused(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("value", [b"x", {1}, argparse.Namespace(a=1), torch.tensor(3), [torch.tensor(3)]])
+def test_what_a_result_cannot_keep_is_not_read(value, hsnet, tmp_path):
+    more = {"hyper_parameters": {"benchmark": "pascal", "seed": value}, "global_step": value}
+    torch.save(lightning(hsnet, **more), tmp_path / "a.ckpt")
+    settings = load_model(tmp_path / "a.ckpt").settings
+    assert settings["benchmark"] == "pascal" and "seed" not in settings and "step" not in settings
 
 
 def test_values_that_half_precision_cannot_hold_are_kept_whole(tiny_asnet, tmp_path):

@@ -1,6 +1,8 @@
 """Training: optimisers, exact resuming, checkpoints, the feature cache; with a narrow PFENet on small pictures."""
 
+import codecs
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import pytest
 import torch
 
 from ifsl import InputError, build_model
+from ifsl.__main__ import fit
 from ifsl.data.benchmarks import Benchmark
 from ifsl.data.loading import TestEpisodes, collate
 from ifsl.learners import learner_class
@@ -20,7 +23,7 @@ from ifsl.run.callbacks import Keeper, read_curve
 from ifsl.run.checkpoints import best_checkpoint, load_model, save_learner
 from ifsl.run.devices import Hardware, find_hardware, parse_devices
 from ifsl.run.feature_cache import FeatureCache
-from ifsl.run.resuming import WholeFiles
+from ifsl.run.resuming import WholeFiles, read_checkpoint
 from ifsl.run.settings import OPTIONS, Settings
 from ifsl.run.training import train
 
@@ -297,10 +300,18 @@ def test_the_best_and_the_last_are_kept_and_a_resumed_run_makes_a_new_version(tm
     assert best_checkpoint(tmp_path).name == "best_model-v2.ckpt"
 
 
+def test_a_best_checkpoint_is_never_alone(tmp_path):
+    written, trainer = [], SimpleNamespace(callback_metrics={"val_miou": torch.tensor(1.0)})
+    trainer.save_checkpoint = lambda path: written.append(path.stem)
+    made = Keeper(tmp_path, "val_miou")
+    made.on_validation_end(trainer, None)
+    assert written[:2] == ["last", "best_model"]
+
+
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("unexpected pos 64 vs 0")])
 def test_a_write_that_fails_leaves_the_checkpoint_before(tmp_path, monkeypatch, error):
     path, files = tmp_path / "last.ckpt", WholeFiles()
-    files.save_checkpoint({"settings": {"episodes_a_step": 1}, "step": 1}, path)
+    files.save_checkpoint({"step": 1}, path)
 
     def half(held, file):
         file.write(b"half")
@@ -309,7 +320,7 @@ def test_a_write_that_fails_leaves_the_checkpoint_before(tmp_path, monkeypatch, 
     monkeypatch.setattr(torch, "save", half)
     with pytest.raises(InputError, match="cannot be written"):
         files.save_checkpoint({"step": 2}, path)
-    assert files.load_checkpoint(path)["step"] == 1
+    assert torch.load(path)["step"] == 1
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
 
 
@@ -323,10 +334,140 @@ def test_what_cannot_be_resumed_is_refused(fast, tmp_path):
         train(fast(), resume=True)
 
 
+@pytest.fixture(scope="module")
+def finished(tiny_root, tmp_path_factory) -> Path:
+    """The log folder of a run of two steps with a validation after each, which the tests below take copies of."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("finished"))
+        return train(Settings(**FAST | AGAIN | {"datapath": str(tiny_root), "steps": 2})).absolute()
+
+
+AGAIN = {"steps": 3, "val_every": 1, "val_episodes": 2}
+
+
+@pytest.fixture
+def again(finished, fast) -> Settings:
+    """Settings of one step more for a copy of the finished run."""
+    settings = fast(**AGAIN)
+    shutil.copytree(finished, settings.folder)
+    return settings
+
+
+def change(settings: Settings, how) -> Path:
+    """Change the last checkpoint of a run by `how(checkpoint)`; returns its path."""
+    held = checkpoint(settings.folder)
+    how(held)
+    torch.save(held, settings.folder / "last.ckpt")
+    return settings.folder / "last.ckpt"
+
+
+def files(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def put_nothing(last: Path) -> None:
+    pass
+
+
+def put_a_link(last: Path) -> None:
+    last.symlink_to("gone.ckpt")
+
+
+@pytest.mark.parametrize("put", [put_nothing, put_a_link, Path.mkdir])
+def test_a_run_whose_last_checkpoint_is_gone_is_not_begun_anew(put, again):
+    (again.folder / "last.ckpt").unlink()
+    put(again.folder / "last.ckpt")
+    before = files(again.folder)
+    with pytest.raises(InputError, match=r"last\.ckpt is missing"):
+        train(again, resume=True)
+    assert files(again.folder) == before
+
+
+def test_a_run_that_was_broken_off_before_its_first_best_checkpoint_gets_it(again):
+    """That of the last step: it is written first, so that it is always there."""
+    (again.folder / "best_model.ckpt").unlink()
+    last = checkpoint(again.folder)["state_dict"]
+    train(again, resume=True)
+    best = checkpoint(again.folder, "best_model.ckpt")["state_dict"]
+    assert all(torch.equal(best[name], last[name]) for name in last)
+
+
+def test_a_run_goes_on_with_its_lists_wherever_they_are(again, tiny_root, tmp_path):
+    for name in ("moved", "turned"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "VOC2012").symlink_to(tiny_root / "VOC2012")
+        shutil.copytree(tiny_root / "splits", tmp_path / name / "splits")
+    for path in (tmp_path / "turned").rglob("val/fold0.txt"):
+        path.write_text("\n".join(reversed(path.read_text().splitlines())))
+    for given in ({"lists": str(tmp_path / "turned" / "splits")}, {"datapath": str(tmp_path / "turned")}):
+        with pytest.raises(InputError, match="turned.* are not those that .*last.ckpt was begun with"):
+            train(Settings(**again.plain() | given), resume=True)
+    assert train(Settings(**again.plain() | {"datapath": str(tmp_path / "moved")}), resume=True) == again.folder
+
+
+def put(*names):
+    """A change of a checkpoint: the last of `names` stands in the place that those before it lead to."""
+    *way, place, value = names
+
+    def change(held):
+        for name in way:
+            held = held[name]
+        held[place] = value
+
+    return change
+
+
+PARTS = ("global_step", "state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks", "settings")
+SPOILED = {f"no {name}": lambda held, name=name: held.pop(name) for name in (*PARTS, "pytorch-lightning_version")}
+SPOILED |= {
+    "steps as text": put("global_step", "2"),
+    "no loop": put("loops", {}),
+    "nothing for loops": put("loops", None),
+    "no optimiser": put("optimizer_states", []),
+    "a best score of text": put("callbacks", "Keeper", "best", "x"),
+    "weights of text": put("state_dict", "down_qry.0.weight", "x"),
+    "sparse weights": put("state_dict", "down_qry.0.weight", torch.ones(2).to_sparse()),
+    "weights without values": put("state_dict", "down_qry.0.weight", torch.ones(2, device="meta")),
+}
+
+
+@pytest.mark.parametrize("kind", SPOILED)
+def test_a_checkpoint_without_what_resuming_needs(kind, again):
+    last = change(again, SPOILED[kind])
+    with pytest.raises(InputError, match=r"last\.ckpt is no checkpoint of a run that can be resumed"):
+        read_checkpoint(last)
+
+
+def test_a_run_does_not_go_on_from_weights_that_are_no_numbers(again):
+    change(again, put("state_dict", "down_qry.0.weight", torch.full((8, 152, 1, 1), float("nan"))))
+    with pytest.raises(InputError, match=r"last\.ckpt holds NaN") as caught:
+        train(again, resume=True)
+    assert "last good checkpoint" not in str(caught.value)
+
+
+UNFIT = {
+    "weights of another shape": put("state_dict", "down_qry.0.weight", torch.zeros(3)),
+    "an empty optimiser": put("optimizer_states", 0, {}),
+    "momentum of another shape": put("optimizer_states", 0, "state", 0, {"momentum_buffer": torch.zeros(3)}),
+    "a number for a loop": put("loops", "fit_loop", "epoch_loop.batch_progress", 5),
+    "loops without steps": lambda held: held["loops"]["fit_loop"].pop(
+        "epoch_loop.automatic_optimization.optim_progress"
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UNFIT)
+def test_a_checkpoint_whose_parts_do_not_fit(kind, again):
+    change(again, UNFIT[kind])
+    with pytest.raises(InputError, match=r"last\.ckpt cannot be resumed") as caught:
+        train(again, resume=True)
+    assert len(str(caught.value).splitlines()) == 1
+
+
 def test_a_checkpoint_from_before_a_setting_existed_is_resumed(fast):
     folder = train(fast(steps=1))
     held = checkpoint(folder)
-    del held["settings"]["published_prior"]
+    del held["settings"]["published_prior"], held["settings"]["entries"]
     torch.save(held, folder / "last.ckpt")
     with pytest.raises(InputError, match="published_prior is True, but .* was begun with False"):
         train(fast(steps=2, published_prior=True), resume=True)
@@ -360,6 +501,47 @@ def test_a_broken_last_row_of_the_curve_is_left_out(tmp_path):
     assert [row["step"] for row in read_curve(tmp_path / "metrics.csv")] == ["10", "20"]
 
 
+HEAD = "step,loss,val_er,val_miou\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        (HEAD + "1,0.5,,\n").replace(",", ";").encode(),
+        b"1,0.5,50.0,1.0\n2,0.5,50.0,1.0\n",
+        (HEAD + "one,0.5,,\n").encode(),
+        (HEAD + "1,,50.0,10.0\n").encode(),
+        (HEAD + "1,0.5,50.0,much\n").encode(),
+        (HEAD + "1,0.5,,\n").replace("val_er", "val_fb_iou").encode(),
+        (HEAD + "1,0.5,,\n").encode("utf-16"),
+        bytes(range(256)),
+    ],
+    ids=["semicolons", "no header", "step", "loss", "score", "other scores", "UTF-16", "bytes"],
+)
+def test_a_curve_that_training_did_not_write_is_refused_before_a_step(content, again):
+    path = again.folder / "metrics.csv"
+    path.write_bytes(content)
+    before = files(again.folder)
+    with pytest.raises(InputError, match=r"metrics\.csv is not as training wrote it"):
+        train(again, resume=True)
+    assert files(again.folder) == before
+
+
+@pytest.mark.parametrize("content", [None, b"", HEAD.encode(), codecs.BOM_UTF8 + HEAD.encode()])
+def test_a_finished_run_without_a_row_has_no_best_score(content, again, capsys):
+    path = again.folder / "metrics.csv"
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    fit(Settings(**again.plain() | {"steps": 2}), resume=True)
+    assert "no validation" in capsys.readouterr().out
+
+
+def test_a_curve_with_the_mark_of_windows(tmp_path):
+    (tmp_path / "metrics.csv").write_text(HEAD + "10,0.5,,\n", encoding="utf-8-sig")
+    assert read_curve(tmp_path / "metrics.csv", ("val_er", "val_miou"))[0]["step"] == "10"
+
+
 # Settings -------------------------------------------------------------------------------------------------------------
 
 
@@ -384,6 +566,8 @@ def test_a_broken_last_row_of_the_curve_is_left_out(tmp_path):
         ({"logpath": "../elsewhere"}, "logpath is"),
         ({"logpath": "/tmp"}, "logpath is"),
         ({"logpath": ""}, "logpath is"),
+        ({"logpath": "a\0b"}, "cannot be written as text"),
+        ({"logpath": "a\udcffb"}, "cannot be written as text"),
         ({"width": 64}, "width is an option of pfenet"),
         ({"published_prior": True}, "published_prior is an option of pfenet"),
         (
@@ -450,6 +634,12 @@ def test_what_lightning_refuses_is_an_input_error():
 
     with pytest.raises(InputError, match="cannot run so: No 2 of these;"), trainer.refusals():
         raise MisconfigurationException("No 2 of these. Long advice follows.")
+
+
+def test_one_small_picture_is_too_little_for_batch_normalisation(fast):
+    with pytest.raises(InputError, match="too little for batch normalisation"):
+        train(fast(method="panet", width=None, size=32, bsz=1))
+    assert not Path("logs").exists()
 
 
 def test_methods_that_need_masks_refuse_weak_training(fast):

@@ -110,6 +110,15 @@ def test_on_a_gpu_the_loss_is_looked_at_now_and_then():
         watch.on_train_batch_end(lightning, module, {"loss": torch.zeros(())})
 
 
+def test_a_run_that_goes_on_names_no_checkpoint_of_another_process(fast, monkeypatch):
+    settings = fast(steps=6, val_every=2, val_episodes=2)
+    train(fast(steps=2, val_every=2, val_episodes=2))
+    spoil_at(monkeypatch, 3, DIVERGED["loss NaN"])
+    with pytest.raises(InputError) as caught:
+        train(settings, resume=True)
+    assert "another logpath" in refused(caught) and "last good checkpoint" not in str(caught.value)
+
+
 def nan_maps(monkeypatch):
     straight = Learner.maps
 

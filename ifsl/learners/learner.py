@@ -159,7 +159,7 @@ class Learner(nn.Module):
 
     def check_shapes(self, query: Tensor, supports: Tensor, masks: Tensor | None) -> None:
         """Raise `InputError` unless the shapes make up an episode (see `maps`). No value is read."""
-        check_shapes(query, supports, masks, next(self.parameters()).device, self.needs_masks)
+        check_shapes(query, supports, masks, next(self.parameters()), self.needs_masks)
 
 
 def check_episode(learner: Learner, query: Tensor, supports: Tensor, masks: Tensor | None) -> None:

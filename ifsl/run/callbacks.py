@@ -20,8 +20,9 @@ class Keeper(Callback):
     """Keeps the best and the last checkpoint.
 
     It writes last.ckpt after the first `LOG_EVERY` steps, so that a run that is killed before its first validation is
-    not lost, and after every validation; before that best_model.ckpt if the metric `monitor` has never been higher. A
-    resumed run writes its better models beside the older ones, as best_model-v1.ckpt and so on.
+    not lost, and after every validation; before that best_model.ckpt if the metric `monitor` has never been higher.
+    A best_model.ckpt is never alone, not even if the run is broken off while it writes its first (see
+    `resuming.complete`). A resumed run writes its better models beside the older ones, as best_model-v1.ckpt and so on.
     """
 
     def __init__(self, folder: Path, monitor: str):
@@ -36,7 +37,9 @@ class Keeper(Callback):
     def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         score = trainer.callback_metrics[self.monitor].item()
         if score > self.best:
-            self.best = score
+            first, self.best = self.best == float("-inf"), score
+            if first:
+                trainer.save_checkpoint(self.folder / "last.ckpt")
             trainer.save_checkpoint(self.path)
         trainer.save_checkpoint(self.folder / "last.ckpt")
 
@@ -51,11 +54,14 @@ class Divergence(Callback):
     """Stops a run whose loss or weights are no numbers any more, before a checkpoint of them is written.
 
     Looking at a loss makes a GPU wait, and several processes have to stop together: there it is done every `LOG_EVERY`
-    steps and before each validation, on a CPU after every step.
+    steps and before each validation, on a CPU after every step. saved: whether this process has written a checkpoint.
     """
 
     def __init__(self, folder: Path):
-        self.folder, self.losses = folder, []
+        self.folder, self.losses, self.saved = folder, [], False
+
+    def on_save_checkpoint(self, *_) -> None:
+        self.saved = True
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs, *_) -> None:
         self.losses.append(outputs["loss"].detach())
@@ -83,7 +89,8 @@ class Divergence(Callback):
         """Raise `InputError`."""
         half = ", or precision bf16 or 32" if module.settings.precision == "16" else ""
         last = self.folder / "last.ckpt"
-        kept = f" and another logpath; the last good checkpoint is {last}" if last.is_file() else ""
+        kept = " and another logpath" if last.is_file() else ""
+        kept += f"; the last good checkpoint is {last}" if kept and self.saved else ""
         raise InputError(
             f"{what} no number (NaN or infinite) at step {trainer.global_step}, so the run was stopped; try a lower lr "
             f"({module.learning_rate:g} was used){half}{kept}."
@@ -99,9 +106,10 @@ class Curve(Callback):
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Keep the rows of the run that is resumed, except those after its last checkpoint."""
         if trainer.is_global_zero:
-            old = read_curve(self.path) if trainer.global_step else []
-            rows = [row.values() for row in old if int(row["step"]) <= trainer.global_step]
-            write_whole(self.path, "".join(",".join(row) + "\n" for row in [("step", "loss", *self.metrics), *rows]))
+            old = read_curve(self.path, self.metrics) if trainer.global_step else []
+            head = ("step", "loss", *self.metrics)
+            rows = [[row[name] for name in head] for row in old if int(row["step"]) <= trainer.global_step]
+            write_whole(self.path, "".join(",".join(row) + "\n" for row in [head, *rows]))
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs, *_) -> None:
         self.losses.append(outputs["loss"].detach())
@@ -124,12 +132,24 @@ def validation_follows(trainer: lightning.Trainer) -> bool:
     return trainer.global_step % trainer.val_check_interval == 0 or trainer.global_step == trainer.max_steps
 
 
-def read_curve(path: Path) -> list[dict[str, str]]:
-    """The rows of a metrics.csv, without a last row that is incomplete; [] if there is no such file."""
+def read_curve(path: Path, metrics: Iterable[str] = ()) -> list[dict[str, str]]:
+    """The rows of a metrics.csv, without a last row that is incomplete; [] if there is no such file.
+
+    metrics: columns that it must have besides step and loss. Raises `InputError` for a file of another form.
+    """
     if not path.is_file():
         return []
-    whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
-    return [row for row in csv.DictReader(whole.splitlines()) if None not in row.values()]
+    try:
+        whole = path.read_text(encoding="utf-8-sig").rpartition("\n")[0]
+        rows = [row for row in csv.DictReader(whole.splitlines()) if None not in row.values()]
+        for row in rows:
+            int(row["step"])
+            float(row["loss"])
+            for name in metrics:
+                float(row[name] or 0)
+    except (ValueError, KeyError, csv.Error) as error:
+        raise InputError(f"{path} is not as training wrote it ({error}); restore it, or move it elsewhere.") from error
+    return rows
 
 
 class Progress(Callback):

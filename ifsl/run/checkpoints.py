@@ -15,12 +15,15 @@ import pickle
 import re
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..data.benchmarks import check_size
 from ..data.files import write_whole
 from ..data.kept import find_kept, is_kept_name
 from ..errors import InputError, shown, writing
@@ -29,6 +32,8 @@ from ..learners import BACKBONES, LEARNERS, Learner, build_model, learner_class
 WRAPPERS = ("module", "_orig_mod")
 """Parts of a tensor's name that are no part of a learner: of DataParallel and DDP, and of `torch.compile`."""
 HOLDERS = ("model.", "net.", "network.")
+PLAIN = (str, int, float, bool, type(None))
+"""What settings in a file may be. A result keeps them as JSON."""
 
 HARMLESS = {
     "argparse.Namespace": argparse.Namespace,
@@ -72,12 +77,14 @@ def load_model(path: str | Path, method: str | None = None, backbone: str | None
         )
 
     rebuilt = not any(name.startswith("backbone") for name in state)
-    model = build_model(method, held, pretrained=rebuilt, **told | options)
+    with naming(path):
+        model = build_model(method, held, pretrained=rebuilt, **told | options)
+        if settings.get("size") is not None:
+            check_size(settings["size"])
+            model.image_size = settings["size"]
     if rebuilt and settings.get("backbone_crc32", fingerprint(model)) != fingerprint(model):
         raise InputError(f"{path} was trained on other weights of {held} than ImageNet's; give its run's .ckpt.")
     fill(model, state, path)
-    if isinstance(settings.get("size"), int):
-        model.image_size = settings["size"]
     model.settings = settings | {"checkpoint": str(path), "sha256": hash_file(path)}
     return model
 
@@ -91,6 +98,10 @@ def save_learner(model: Learner, path: str | Path, **settings) -> Path:
     """
     from safetensors.torch import save
 
+    if not isinstance(model, Learner):
+        raise InputError(f"model is a {type(model).__name__}; give a Learner.")
+    if not isinstance(path, str | Path) or "\0" in str(path) or Path(path).is_dir():
+        raise InputError(f"path is {shown(path)}; give the path of a .safetensors file.")
     path = Path(path)
     state = {name: shrink(value.detach().cpu()).contiguous() for name, value in trained_state(model).items()}
     settings = {"step": model.settings.get("step")} | settings
@@ -98,9 +109,13 @@ def save_learner(model: Learner, path: str | Path, **settings) -> Path:
     settings |= {name: getattr(model, name) for name in model.options}
     if model.frozen:
         settings["backbone_crc32"] = fingerprint(model)
+    try:
+        text = json.dumps(settings)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"The settings for {path} are not plain ({error}); give texts and numbers.") from error
     with writing(f"The checkpoint {path}", "try another place"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, save(state, {"settings": json.dumps(settings)}))
+        write_whole(path, save(state, {"settings": text}))
     return path
 
 
@@ -131,7 +146,8 @@ def name_itself(settings: dict) -> tuple[tuple[str, ...], str] | None:
     A published file with the option resnet101 may hold PFENet on resnet50.
     """
     method, backbone = settings.get("method"), settings.get("backbone")
-    return ((method,), backbone) if "size" in settings and method in LEARNERS and backbone in BACKBONES else None
+    known = method in tuple(LEARNERS) and backbone in tuple(BACKBONES)
+    return ((method,), backbone) if "size" in settings and known else None
 
 
 def identify(state: dict[str, Tensor], path: Path, settings: dict | None = None) -> tuple[tuple[str, ...], str]:
@@ -201,7 +217,17 @@ def choose_method(methods: tuple[str, ...], asked: str | None, settings: dict, p
 def find_options(method: str, state: dict[str, Tensor], settings: dict) -> dict[str, int | bool]:
     """The learner's options that the shapes of its tensors or the settings tell; the others have their defaults."""
     known = {name: settings[name] for name in learner_class(method).options if settings.get(name) is not None}
-    return known | ({"width": state["down_qry.0.weight"].shape[0]} if method == "pfenet" else {})
+    weight = state.get("down_qry.0.weight") if method == "pfenet" else None
+    return known if weight is None or weight.dim() == 0 else known | {"width": weight.shape[0]}
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """A context in which a refusal of what stands in the file, such as its size, names the file."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def read_settings_beside(path: Path) -> dict:
@@ -223,7 +249,9 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict]:
     try:
         with safe_open(path, "pt") as file:
             settings = json.loads((file.metadata() or {}).get("settings", "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(settings)  # noqa: SIM118 (not a dict)
+            if not isinstance(settings, dict):
+                raise ValueError("its settings are no dict")
+            return {name: file.get_tensor(name) for name in file.keys()}, settings  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is broken or no checkpoint ({error}); fetch it again.") from error
 
@@ -241,8 +269,9 @@ def read_ckpt(path: Path) -> tuple[dict[str, Tensor], dict]:
             raise TypeError("no tensors by name")
         settings = checkpoint.get("settings", checkpoint.get("hyper_parameters", {}))
         settings = vars(settings) if isinstance(settings, argparse.Namespace) else dict(settings)
-        step = {"step": checkpoint["global_step"]} if "global_step" in checkpoint else {}
-        return unwrap(state), {name: to_plain(value) for name, value in settings.items()} | step
+        settings |= {"step": checkpoint["global_step"]} if "global_step" in checkpoint else {}
+        settings = {name: to_plain(value) for name, value in settings.items()}
+        return unwrap(state), {name: value for name, value in settings.items() if isinstance(value, PLAIN)}
     except Exception as error:  # a broken or hostile file can fail in any way
         if isinstance(error, pickle.UnpicklingError) and (code := re.search(r"(?:GLOBAL|would run) (\S+)", str(error))):
             raise InputError(
@@ -287,22 +316,41 @@ def fill(model: Learner, state: dict[str, Tensor], path: Path) -> None:
     needed = expected.keys() - (frozen if frozen.isdisjoint(state) else set())
     faults = [f"{name} is missing" for name in sorted(needed - state.keys())]
     faults += [f"{name} is not known" for name in sorted(state.keys() - expected.keys())]
-    faults += [
-        f"{name} has shape {tuple(state[name].shape)} in place of {tuple(expected[name].shape)}"
-        for name in expected.keys() & state.keys()
-        if state[name].shape != expected[name].shape
-    ]
+    faults += filter(None, (find_fault(name, state[name], expected[name]) for name in expected.keys() & state.keys()))
     if faults:
         more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
         raise InputError(
             f"{path} does not fit {model.method} on {model.backbone_name}: {faults[0]}{more}; fetch or train it again."
         )
-    strange = next((n for n, value in state.items() if value.is_floating_point() and not value.isfinite().all()), None)
+    check_finite(state, path)
+    model.load_state_dict(state, strict=False)
+
+
+def find_fault(name: str, given: Tensor, expected: Tensor) -> str | None:
+    """Why a tensor cannot take the place of the one that is expected, None if it can."""
+    if given.shape != expected.shape:
+        return f"{name} has shape {tuple(given.shape)} in place of {tuple(expected.shape)}"
+    if not is_ordinary(given):
+        return f"{name} is sparse, quantised or without values in place of an ordinary tensor"
+    if expected.is_floating_point() and not given.is_floating_point():
+        return f"{name} holds {given.dtype} in place of {expected.dtype}"
+    return None
+
+
+def is_ordinary(value) -> bool:
+    """Whether a value is a tensor whose numbers all lie in memory as they are."""
+    dense = isinstance(value, Tensor) and value.layout == torch.strided
+    return dense and not (value.is_meta or value.is_quantized)
+
+
+def check_finite(state: dict[str, Tensor], path: str | Path) -> None:
+    """Raise `InputError` for weights that are no numbers, or too large for the learner's kind of float."""
+    floats = {name: value.float() for name, value in state.items() if value.is_floating_point()}
+    strange = next((name for name, value in floats.items() if not value.isfinite().all()), None)
     if strange is not None:
         raise InputError(
             f"{path} holds NaN or infinite numbers in {strange}, its training went wrong; take an earlier checkpoint."
         )
-    model.load_state_dict(state, strict=False)
 
 
 def trained_state(model: Learner) -> dict[str, Tensor]:

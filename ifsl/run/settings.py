@@ -5,6 +5,7 @@ imports PyTorch, so that `python -m ifsl --help` is there at once.
 """
 
 import os
+import unicodedata
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path, PurePath
 
@@ -109,6 +110,8 @@ class Settings:
         strange = not place.parts or ".." in place.parts or place.is_absolute() or not str(place).isprintable()
         if self.logpath is not None and strange:
             raise InputError(f"logpath is {shown(self.logpath)}; give a name for the folder inside logs, such as demo.")
+        if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in self.logpath or ""):  # control, or no UTF-8
+            raise InputError(f"logpath is {shown(self.logpath)}, which cannot be written as text; give another name.")
         check_task(self.task, self.way, self.weak, self.void_ignore)
         for name in self.options:
             if name not in learner_class(self.method).options:

@@ -27,11 +27,12 @@ from ..errors import InputError
 from ..learners import build_model
 from ..learners.learner import Learner, check_episode
 from ..learners.maps import Maps
+from .callbacks import read_curve
 from .checkpoints import load_model, trained_state
 from .devices import Hardware, find_hardware, memory_errors
 from .feature_cache import FeatureCache
 from .metrics import ExactRatio, MeanIoU
-from .resuming import check_same
+from .resuming import check_same, complete, digest, find_last, restoring
 from .settings import Settings, check_folder, first_process
 from .trainer import build_trainer, fresh_start, interrupts, log_errors, quiet
 
@@ -46,15 +47,20 @@ def train(settings: Settings, resume: bool = False) -> Path:
     for what cannot be read, drawn or written, and `KeyboardInterrupt` when it was interrupted; the last checkpoint is
     whole then.
     """
-    folder, last = settings.folder, settings.folder / "last.ckpt"
+    folder = settings.folder
     if first_process():
         check_folder(folder, resume)
     hardware = find_hardware(settings)
-    resumed = resume and last.is_file()
-    made = check_same(settings, last, hardware.processes) if resumed else 0
+    last = find_last(folder) if resume else None
     root = {"root": settings.datapath, "fold": settings.fold, "lists": settings.lists}
     trn, val = (Benchmark(settings.benchmark, split=split, **root) for split in ("trn", "val"))
     trn.check_layout()
+    made = 0
+    if last is not None:
+        made = check_same(settings, last, hardware.processes, digest(trn, val))
+        read_curve(folder / "metrics.csv", settings.metrics)
+        if first_process():
+            complete(folder)
 
     torch.manual_seed(settings.seed)  # the initial weights
     learner = build_model(settings.method, settings.backbone, settings.pretrained, **settings.options)
@@ -64,10 +70,12 @@ def train(settings: Settings, resume: bool = False) -> Path:
         raise InputError(learner.needs_masks)
     if settings.size is not None:
         learner.image_size = settings.size
+    if settings.bsz == 1 and learner.image_size <= 32 and not (learner.frozen or settings.frozen_norm):
+        raise InputError("bsz is 1 and size 32, too little for batch normalisation; raise one, or give frozen_norm.")
     module = Training(learner, settings, trn, val)
     memory = memory_errors("training", bsz=settings.bsz, size=learner.image_size, shot=settings.shot)
     with memory, fresh_start(folder, resume):
-        run(module, settings, hardware, last if resumed else None, made)
+        run(module, settings, hardware, last, made)
     return folder
 
 
@@ -78,7 +86,7 @@ def run(module: "Training", settings: Settings, hardware: Hardware, last: Path |
     trainer = build_trainer(settings, hardware, len(module.trn), unused=bool(module.learner.unused))
     if last is not None and made >= trainer.max_steps:
         return  # all steps are made already: nothing is written
-    with quiet(), interrupts(trainer), log_errors(folder):
+    with quiet(), interrupts(trainer), log_errors(folder), restoring(module, last):
         if first_process():
             folder.mkdir(parents=True, exist_ok=True)
             write_whole(folder / "settings.json", json.dumps(settings.plain(), indent=1) + "\n")
@@ -108,6 +116,8 @@ class Training(lightning.LightningModule):
         self.er, self.miou = ExactRatio(settings.way), MeanIoU(val.class_ids)
         self.cache = FeatureCache(learner) if settings.cache_features else None
         self.strange: Tensor | None = None
+        self.entries = digest(trn, val)
+        self.made, self.made_a_step = 0, False  # steps before this process, and whether it has made one
         self.train()
 
     def try_episode(self) -> None:
@@ -122,6 +132,13 @@ class Training(lightning.LightningModule):
         with torch.no_grad():
             self.learner.maps(*inputs)
         self.train()
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        self.made = checkpoint["global_step"]
+
+    def on_train_start(self) -> None:
+        if self.global_step != self.made:
+            raise ValueError("its loops have counted other steps")
 
     # Loss and metrics -------------------------------------------------------------------------------------------------
 
@@ -186,6 +203,7 @@ class Training(lightning.LightningModule):
         torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> 1))
 
     def on_train_batch_end(self, *_) -> None:
+        self.made_a_step = True
         if self.global_step == self.trainer.max_steps:
             self.trainer.should_stop = True  # has Lightning validate once more, so that the last step counts
 
@@ -220,7 +238,8 @@ class Training(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         episodes = self.settings.bsz * self.trainer.world_size
-        checkpoint["settings"] = self.settings.plain() | {"size": self.learner.image_size, "episodes_a_step": episodes}
+        more = {"size": self.learner.image_size, "episodes_a_step": episodes, "entries": self.entries}
+        checkpoint["settings"] = self.settings.plain() | more
 
 
 def learner_inputs(batch: dict, weak: bool) -> tuple[Tensor, Tensor, Tensor | None]:
