@@ -18,8 +18,8 @@ def write_whole(path: str | Path, content: str | bytes | Callable[[BinaryIO], ob
 
     content: text (written as UTF-8, line ends unchanged), bytes, or a function that writes to the binary file it is
     given. What UTF-8 cannot write, as names of files may have, becomes an escape of JSON, such as \\udce9. The folder
-    of `path` must exist, and `path` must be free or a regular file. sync: wait until the content is on the disk, so that
-    not even a power cut leaves half a file; too slow for thousands of small files that can be made again.
+    of `path` must exist, and `path` must be free or a regular file. sync: wait until the content is on the disk, so
+    that not even a power cut leaves half a file; too slow for thousands of small files that can be made again.
 
     The content goes to `<path>.part`, which takes the place of `path` when it is complete. If the process is killed,
     only the part is left, and the next write to `path` overwrites it. If writing fails, the part is deleted and the
