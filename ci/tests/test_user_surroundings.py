@@ -23,6 +23,7 @@ from ifsl.run import trainer
 from ifsl.run.callbacks import Divergence, read_curve
 from ifsl.run.checkpoints import load_model
 from ifsl.run.devices import explain_memory
+from ifsl.run.evaluation import Result
 from ifsl.run.settings import Settings
 from ifsl.run.training import Training, train
 
@@ -326,6 +327,13 @@ def test_results_reach_the_disk_and_any_terminal(encoding, fast, monkeypatch, ti
         "test-1way-1shot.json",
     ]
     assert main([*TESTED, "--datapath", str(tiny_root), "--logpath", "日本/../é"]) == 2
+
+
+def test_results_of_a_folder_whose_name_is_no_text_reach_the_disk(fast, tiny_root):
+    data = os.fsdecode(b"caf\xe9")
+    os.symlink(tiny_root, data)
+    assert main([*TESTED, "--datapath", data, "--logpath", "out"]) == 0
+    assert Result.load("logs/pascal/fold0/efficientnet_lite0/out/test-1way-1shot.json").settings["data"] == data
 
 
 def test_results_reach_the_disk_where_nobody_reads_them(fast, monkeypatch, tiny_root):

@@ -16,8 +16,9 @@ def write_whole(path: str | Path, content: str | bytes | Callable[[BinaryIO], ob
     """Write a file so that `path` always holds either all of the new content or what it held before.
 
     content: text (written as UTF-8, line ends unchanged), bytes, or a function that writes to the binary file it is
-    given. The folder of `path` must exist. sync: wait until the content is on the disk, so that not even a power cut
-    leaves half a file; too slow for thousands of small files that can be made again.
+    given. What UTF-8 cannot write, as names of files may have, becomes an escape of JSON, such as \\udce9. The folder
+    of `path` must exist. sync: wait until the content is on the disk, so that not even a power cut leaves half a
+    file; too slow for thousands of small files that can be made again.
 
     The content goes to `<path>.part`, which takes the place of `path` when it is complete. If the process is killed,
     only the part is left, and the next write to `path` overwrites it. If writing fails, the part is deleted and the
@@ -30,7 +31,7 @@ def write_whole(path: str | Path, content: str | bytes | Callable[[BinaryIO], ob
             if callable(content):
                 content(file)
             else:
-                file.write(content.encode() if isinstance(content, str) else content)
+                file.write(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
             if sync:
                 file.flush()
                 os.fsync(file.fileno())

@@ -105,8 +105,9 @@ class Settings:
         number = isinstance(self.lr, int | float) and not isinstance(self.lr, bool)
         if self.lr is not None and not (number and 0 < self.lr < 1e9):
             raise InputError(f"lr is {shown(self.lr)}; give a learning rate above 0, such as 0.001.")
-        parts = PurePath(self.logpath or "").parts
-        if self.logpath is not None and (not parts or ".." in parts or PurePath(self.logpath).is_absolute()):
+        place = PurePath(self.logpath or "")
+        strange = not place.parts or ".." in place.parts or place.is_absolute() or not str(place).isprintable()
+        if self.logpath is not None and strange:
             raise InputError(f"logpath is {shown(self.logpath)}; give a name for the folder inside logs, such as demo.")
         check_task(self.task, self.way, self.weak, self.void_ignore)
         for name in self.options:
