@@ -50,3 +50,13 @@ def writing(what: str | Path, remedy: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(f"{what} cannot be written ({error.strerror or error}); {remedy}.") from error
+
+
+@contextmanager
+def reading(path: str | Path) -> Iterator[None]:
+    """A context in which a file or folder is read: an `OSError` becomes an `InputError` that names what failed."""
+    try:
+        yield
+    except OSError as error:
+        place, why = error.filename or path, error.strerror or error
+        raise InputError(f"{place} cannot be read ({why}); look at its name and permissions.") from error

@@ -3,7 +3,7 @@
 Nothing here imports PyTorch.
 """
 
-from .errors import InputError, shown
+from .errors import InputError, is_int, shown
 
 TASKS = {"fs-cs": "integrative few-shot classification and segmentation", "fs-s": "few-shot segmentation"}
 """Name of a task: what it is called. In FS-S, the older task, the query always shows the one class."""
@@ -29,6 +29,12 @@ def check_task(task: str, way: int = 1, weak: bool = False, void_ignore: bool = 
         raise InputError(
             "In FS-S void pixels are always left out of the metrics and never out of the loss; leave out void_ignore."
         )
+
+
+def check_shot(shot: int) -> None:
+    """Raise `InputError` for a number of shots that no class can have."""
+    if not is_int(shot) or shot < 1:
+        raise InputError(f"shot is {shown(shot)}; give a whole number from 1.")
 
 
 def check_setting(

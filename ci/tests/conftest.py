@@ -1,5 +1,7 @@
 """What many tests share: the tiny benchmark, made once, and the folder of expected numbers if there is one."""
 
+import builtins
+import io
 import os
 from pathlib import Path
 
@@ -36,6 +38,26 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"the folder {SHARED.name} of expected numbers is not beside this checkout")
     return SHARED
+
+
+@pytest.fixture
+def close(monkeypatch):
+    """A function that closes a file or folder to this process, as permissions do to anybody but root."""
+
+    def closed(real, place: Path, itself: bool):
+        def call(path, *given, **more):
+            inside = isinstance(path, str | Path) and place in (Path(path), *Path(path).parents)
+            if inside and (itself or Path(path) != place):
+                raise PermissionError(13, "Permission denied", str(path))
+            return real(path, *given, **more)
+
+        return call
+
+    def close(place: Path) -> None:
+        for home, name in ((os, "stat"), (os, "listdir"), (os, "scandir"), (builtins, "open"), (io, "open")):
+            monkeypatch.setattr(home, name, closed(getattr(home, name), place, itself=name != "stat"))
+
+    return close
 
 
 @pytest.fixture

@@ -96,6 +96,8 @@ def fill_folder(home: Path, image: Path, root: Path) -> None:
     (names / "VOC2012").mkdir(parents=True)
     shutil.copytree(root / "splits", names / "splits")
     (names / "VOC2012" / "classes.txt").write_text("one\ntwo\n")
+    shutil.copytree(names, home / "blank")
+    (home / "blank" / "VOC2012" / "classes.txt").write_text("\n \n" * 10)
     (home / "nested" / "VOCdevkit" / "VOC2012").mkdir(parents=True)
     shutil.copytree(root / "splits", home / "nested" / "splits")
     (home / "pictures" / "VOC2012" / "JPEGImages").mkdir(parents=True)
@@ -179,6 +181,8 @@ for name in ("bomb", "mixed", "number", "deep", "letters", "empty", "climbing"):
     )
 wrong("list of a fold", "fold1", lambda a: ifsl.Benchmark("coco", a.root, 1, lists=a.home / "lists" / "mixed"))
 wrong("class names", "classes.txt", lambda a: ifsl.Benchmark("pascal", a.home / "names").class_names)
+wrong("blank class names", "names 0 classes", lambda a: ifsl.Benchmark("pascal", a.home / "blank").class_names)
+wrong("root of a long name", "too long", lambda a: ifsl.Benchmark("pascal", "x" * 300))
 wrong("nested layout", "too deep", lambda a: ifsl.Benchmark("pascal", a.home / "nested").check_layout())
 wrong("no masks", "SegmentationClassAug", lambda a: ifsl.Benchmark("pascal", a.home / "pictures").check_layout())
 
@@ -189,6 +193,8 @@ for shot in (0, -1, 10_000, 1.5, "2", None, True):
     wrong(f"shot {shot!r}", "shot", lambda a, shot=shot: a.bench.draw(0, 1, shot))
 for index in (-1, 1.5, "0", None, 2**40):
     wrong(f"index {index!r}", "index", lambda a, index=index: a.bench.draw(index, 1, 1))
+for shot in (0, "x", None):
+    wrong(f"queries, shot {shot!r}", "shot", lambda a, shot=shot: a.bench.queries("0-5", shot))
 for size in (0, 8, 10_000, 1.5, "400", None):
     wrong(f"size {size!r}", "size", lambda a, size=size: a.bench.episode(0, 1, 1, size))
 wrong("image gone", "gone", lambda a: a.bench.read(replace(a.bench.draw(0, 1, 1), query="gone"), 64))
@@ -332,6 +338,8 @@ for name in ("none", "flat", "text", "lonely", "white", "black", "size", "photo"
 for shot in (0, 2, 1.5, "1"):
     wrong(f"own shot {shot!r}", "shot", lambda a, s=shot: read_support(a.home / "own" / "few", 64, s))
 wrong("own photo", "short.jpg", lambda a: ifsl.predict_folder(a.asnet, a.home / "own" / "few", a.home / "short.jpg"))
+wrong("folder of a long name", "too long", lambda a: ifsl.predict_folder(a.panet, a.home / ("x" * 300), a.image))
+wrong("photo of a long name", "too long", lambda a: ifsl.predict_folder(a.panet, a.home / "own" / "few", "x" * 300))
 wrong("own tags", "class tags", lambda a: ifsl.predict_folder(a.panet, a.home / "own" / "few", a.image))
 wrong("own model", "model", lambda a: ifsl.predict_folder("asnet", a.home / "own" / "few", a.image))
 wrong("own paths", "query_path", lambda a: ifsl.predict_folder(a.asnet, a.home / "own" / "few", None))
@@ -347,7 +355,7 @@ for name, values in {
     "bsz": (0, 0.5),
     "steps": (0, -1, "20"),
     "lr": (0, -1, "fast", float("nan"), float("inf"), True),
-    "logpath": ("../out", "/root/out", "", 7),
+    "logpath": ("../out", "/root/out", "", 7, "caf\udce9", "a\nb"),
     "datapath": (None, 7, ""),
     "lists": (7,),
     "precision": ("8", 8),

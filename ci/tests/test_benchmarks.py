@@ -110,6 +110,39 @@ def test_too_few_images_is_an_error_and_no_endless_loop(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "images, shot, complaint",
+    [
+        (1, 1, "has 0 images besides the query im_0, too few for 1 shot; add images to"),
+        (2, 2, "has 1 image besides the query im_0, too few for 2 shots; lower shot to 1 or add images to"),
+    ],
+)
+def test_only_a_shot_that_is_possible_is_advised(tmp_path, images, shot, complaint):
+    entries = [(f"im_{i}", c) for c in range(1, 6) for i in range(images)]
+    bench = ifsl.Benchmark("pascal", tmp_path, 0, lists=write_lists(tmp_path, entries, 0))
+    with pytest.raises(InputError, match=complaint):
+        bench.draw(0, 1, shot, task="fs-cs")
+
+
+CLOSED = {
+    "": lambda root: ifsl.Benchmark("pascal", root),
+    "splits/pascal": lambda root: ifsl.Benchmark("pascal", root),
+    "VOC2012": lambda root: ifsl.Benchmark("pascal", root).class_names,
+    "splits/pascal/custom": lambda root: ifsl.Benchmark("pascal", root).queries("0-5"),
+    "VOC2012/JPEGImages": lambda root: ifsl.Benchmark("pascal", root).check_files(["2007_000001"]),
+    "COCO2014": lambda root: ifsl.Benchmark("coco", root).check_layout(),
+    "COCO2014/val2014": lambda root: ifsl.Benchmark("coco", root).episode(0),
+}
+
+
+@pytest.mark.parametrize("place", CLOSED)
+def test_a_folder_that_may_not_be_read_is_not_called_missing(place, tiny_root, close):
+    close(tiny_root / place)
+    with pytest.raises(InputError, match="cannot be read .Permission denied") as caught:
+        CLOSED[place](tiny_root)
+    assert str(caught.value).startswith(str(tiny_root / place)) and "missing" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     "arguments, complaint",
     [
         (dict(name="voc"), "choose pascal or coco"),

@@ -250,3 +250,11 @@ def test_what_cannot_be_used_is_named(model, folder, kind, word):
     with pytest.raises(InputError, match=word) as caught:
         ifsl.predict_folder(**arguments | spoil(kind, folder))
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("place", ["", "red disc", "red disc/1.jpg", "red disc/1.png", "../photo.jpg", ".."])
+def test_what_may_not_be_read_is_not_called_missing(place, model, folder, close):
+    close((folder / place).resolve())
+    with pytest.raises(InputError, match="cannot be read .Permission denied") as caught:
+        ifsl.predict_folder(model, folder, folder.parent / "photo.jpg")
+    assert str(caught.value).startswith(str((folder / place).resolve())) and "missing" not in str(caught.value)

@@ -481,6 +481,13 @@ def test_a_list_that_comes_out_empty_is_an_error(kind, tmp_path, capsys):
     assert status == 2 and "No image of trn" in said and why in said and not any((tmp_path / "splits").glob("*"))
 
 
+def test_no_bar_is_left_where_there_is_nothing_to_measure(tmp_path, capsys):
+    voc(tmp_path, ["a1", "a2"], "")
+    assert main(["derive", "pascal", "--root", str(tmp_path), "--workers", "1"]) == 2
+    said = capsys.readouterr().err
+    assert "No image of val" in said and "masks of val:" not in said
+
+
 def test_masks_that_cannot_be_ids_are_refused_in_deriving(tmp_path, capsys):
     """Else 81 and more would be left out without a word."""
     home = voc(tmp_path, ["t1", "t2", "a1", "a2"], "t1\nt2\n")

@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..errors import InputError, is_int, shown
-from ..tasks import check_setting, check_task
+from ..errors import InputError, count, is_int, reading, shown
+from ..tasks import check_setting, check_shot, check_task
 from . import augmented
 from .augmented import GIVEN
 from .classes import CLASSES, COCO_NAMES, FOLDS, PASCAL_NAMES, SPLITS, fold_classes
@@ -67,9 +67,10 @@ class Benchmark:
             raise InputError(f"There is no split {shown(split)}; choose trn (training) or val (testing).")
         self.name, self.root, self.fold, self.split = name, Path(root), fold, split
         self.folder = "VOC2012" if name == "pascal" else "COCO2014"
-        self.lists = self._find_lists(lists)
         self.class_ids = fold_classes(name, fold, split)
-        self.entries = self._read_pascal_lists() if name == "pascal" else self._read_coco_list()
+        with reading(self.root):
+            self.lists = self._find_lists(lists)
+            self.entries = self._read_pascal_lists() if name == "pascal" else self._read_coco_list()
         self.images_of: dict[int, list[str]] = {c: [] for c in self.class_ids}
         for image, c in self.entries:
             self.images_of[c].append(image)
@@ -166,8 +167,7 @@ class Benchmark:
             )
         if not is_int(way) or not 1 <= way <= classes:
             raise InputError(f"way is {shown(way)}; this fold has {classes} classes, give 1…{classes}.")
-        if not is_int(shot) or shot < 1:
-            raise InputError(f"shot is {shown(shot)}; give a whole number from 1.")
+        check_shot(shot)
         check_task(task, way)
 
     def draw_supports(
@@ -180,9 +180,10 @@ class Benchmark:
         images = self._listed_images(class_id)
         enough = len(set(images) - {query})
         if enough < (1 if repeated else shot):
+            lower = f"lower shot to {enough} or " if enough else ""
             raise InputError(
-                f"Class {class_id} ({self.class_names[class_id]}) has {enough} images besides the query {query}, too "
-                f"few for {shot} shots; lower shot to {max(enough, 1)} or add images to {self.lists / self.split}."
+                f"Class {class_id} ({self.class_names[class_id]}) has {count(enough, 'image')} besides the query "
+                f"{query}, too few for {count(shot, 'shot')}; {lower}add images to {self.lists / self.split}."
             )
         support: list[str] = []
         while len(support) < shot:
@@ -301,11 +302,12 @@ class Benchmark:
         than shot + 1 images there is left out. Raises `InputError` for the training split and where no query is left.
         """
         check_setting(None, objects)
+        check_shot(shot)
         if self.split != "val":
             raise InputError("Object sizes are for testing; give a benchmark with split val.")
         if (objects, shot) not in self._queries:
             path = self._custom_list(objects, self.fold)
-            if path.is_file():
+            if path is not None:
                 entries = augmented.read_queries(path, self.class_ids, shot)
             else:
                 self.measure(image for image, _ in self.entries)
@@ -331,16 +333,18 @@ class Benchmark:
         if self.queries_source(objects) == GIVEN:
             for fold in range(FOLDS):
                 path, ids = self._custom_list(objects, fold), fold_classes(self.name, fold, "val")
-                lengths += [len(augmented.read_queries(path, ids, shot))] if path.is_file() else []
+                lengths += [len(augmented.read_queries(path, ids, shot))] if path is not None else []
         return max(lengths)
 
     def queries_source(self, objects: str) -> str:
         """Where the queries of an object size are from, in words."""
-        return GIVEN if self._custom_list(objects, self.fold).is_file() else augmented.DERIVED_QUERIES
+        return augmented.DERIVED_QUERIES if self._custom_list(objects, self.fold) is None else GIVEN
 
-    def _custom_list(self, objects: str, fold: int) -> Path:
-        """Where the published list of an object size lies, if it is there."""
-        return self.lists / "custom" / objects / f"fold{fold}.{'txt' if self.name == 'pascal' else 'pkl'}"
+    def _custom_list(self, objects: str, fold: int) -> Path | None:
+        """The published list of an object size, None if it is not there."""
+        path = self.lists / "custom" / objects / f"fold{fold}.{'txt' if self.name == 'pascal' else 'pkl'}"
+        with reading(path):
+            return path if path.is_file() else None
 
     # Lists ------------------------------------------------------------------------------------------------------------
 
@@ -400,8 +404,9 @@ class Benchmark:
         """
         names = PASCAL_NAMES if self.name == "pascal" else COCO_NAMES
         own = self.root / self.folder / "classes.txt"
-        if own.is_file():
-            names = read_text(own).splitlines()
+        with reading(own):
+            if own.is_file():
+                names = [line for line in read_text(own).splitlines() if line.strip()]
         if len(names) != CLASSES[self.name]:
             raise InputError(f"{own} names {len(names)} classes; give {CLASSES[self.name]}, a name a line.")
         return dict(enumerate(names, start=1))
@@ -426,13 +431,16 @@ class Benchmark:
     def check_layout(self) -> None:
         """Raise `InputError` if the folders of images and masks are missing: a cheap check before a long run."""
         self._check_not_empty()
-        nested = next(self.root.glob(f"*/{self.folder}"), None)
-        if not (self.root / self.folder).is_dir() and nested is not None:
-            raise InputError(f"{nested} lies one folder too deep; give {nested.parent} as the data path or move it up.")
         image = self.entries[0][0]
-        for path, what in ((self.image_path(image).parent, "images"), (self.mask_path(image).parent, "masks")):
-            if not path.is_dir():
-                raise InputError(f"The folder {path} of {what} is missing; {self.remedy(path)}.")
+        with reading(self.root):
+            nested = next(self.root.glob(f"*/{self.folder}"), None)
+            if not (self.root / self.folder).is_dir() and nested is not None:
+                raise InputError(
+                    f"{nested} lies one folder too deep; give {nested.parent} as the data path or move it up."
+                )
+            for path, what in ((self.image_path(image).parent, "images"), (self.mask_path(image).parent, "masks")):
+                if not path.is_dir():
+                    raise InputError(f"The folder {path} of {what} is missing; {self.remedy(path)}.")
 
     def check_files(self, images: Iterable[str]) -> None:
         """Raise `InputError` if one of these images or its mask is missing: a cheap check before a long run."""
@@ -448,7 +456,8 @@ class Benchmark:
         for image in dict.fromkeys(images):
             for path in (self.image_path(image), self.mask_path(image)):
                 if path.parent not in there:
-                    there[path.parent] = set(os.listdir(path.parent)) if path.parent.is_dir() else set()
+                    with reading(path.parent):
+                        there[path.parent] = set(os.listdir(path.parent)) if path.parent.is_dir() else set()
                 if path.name not in there[path.parent]:
                     gone.append(path)
         return gone

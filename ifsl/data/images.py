@@ -76,6 +76,8 @@ def open_image(path: str | Path, load: bool = True) -> Iterator[Image.Image]:
         raise
     except FileNotFoundError:
         raise InputError(f"{path} is missing; see data/README.md for what goes where.") from None
+    except PermissionError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); change its permissions.") from None
     except MemoryError:
         raise
     except Exception as error:  # a broken file can fail in any way

@@ -47,7 +47,7 @@ def spread(
     raises is raised here.
     """
     workers = workers or cores()
-    with tqdm(total=len(tasks), desc=label, unit=unit, leave=False) as bar:
+    with tqdm(total=len(tasks), desc=label, unit=unit, leave=False, disable=not tasks) as bar:
         if workers == 1 or len(tasks) < FEW or not can_start_processes():
             return [_count(work(task), bar) for task in tasks]
         context = multiprocessing.get_context("spawn")  # a forked copy of a process with torch's threads may hang

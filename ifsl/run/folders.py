@@ -21,8 +21,9 @@ from PIL import Image
 from torch import Tensor
 
 from ..data.images import open_image, read_image, resize_nearest, to_tensor
-from ..errors import InputError, count, is_int, shown
+from ..errors import InputError, count, reading
 from ..learners.learner import Learner
+from ..tasks import check_shot
 from .devices import memory_errors
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -87,10 +88,11 @@ def predict_folder(
     for name, path in (("support_folder", support_folder), ("query_path", query_path)):
         if not isinstance(path, str | Path):
             raise InputError(f"{name} is a {type(path).__name__}; give a path.")
-    if not Path(query_path).exists():
-        raise InputError(f"{query_path} is missing; give the path of your photo.")
-    if Path(query_path).is_dir():
-        raise InputError(f"{query_path} is a folder; give one photo, and call predict_folder for each.")
+    with reading(query_path):
+        if not Path(query_path).exists():
+            raise InputError(f"{query_path} is missing; give the path of your photo.")
+        if Path(query_path).is_dir():
+            raise InputError(f"{query_path} is a folder; give one photo, and call predict_folder for each.")
     photo = read_image(query_path)
     support = read_support(support_folder, model.image_size, shot, weak)
     if any(path.samefile(query_path) for paths in support.pictures for path in paths):
@@ -116,20 +118,12 @@ def predict_folder(
 def read_support(folder: str | Path, size: int, shot: int | None = None, weak: bool = False) -> Support:
     """The support set in a folder, its images resized to `size` x `size` pixels; see `predict_folder`."""
     folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"There is no folder {folder}; give one that holds a sub-folder for each class.")
-    homes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if not homes:
-        raise InputError(f"{folder} has no sub-folders; make one for each class and put its pictures there.")
-    for home in homes:
-        if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in home.name):  # control, or no UTF-8
-            raise InputError(f"The name of the sub-folder {home.name!r} cannot be written as text; rename it.")
-    examples = {home.name: find_examples(home) for home in homes}
+    with reading(folder):
+        examples = {home.name: find_examples(home) for home in find_classes(folder)}
     fewest = min(examples, key=lambda name: len(examples[name]))
     if shot is None:
         shot = min(len(examples[fewest]), MOST_SHOTS)
-    if not is_int(shot) or shot < 1:
-        raise InputError(f"shot is {shown(shot)}; give a whole number from 1.")
+    check_shot(shot)
     if len(examples[fewest]) < shot:
         there, wanted = count(len(examples[fewest]), "picture"), count(shot, "shot")
         raise InputError(f"{folder / fewest} has {there}, too few for {wanted}; add some or lower shot.")
@@ -148,6 +142,19 @@ def read_support(folder: str | Path, size: int, shot: int | None = None, weak: b
         supports=torch.stack([image for image, _ in pairs]).unflatten(0, shape),
         masks=torch.stack([mask for _, mask in pairs]).unflatten(0, shape) if strong else None,
     )
+
+
+def find_classes(folder: Path) -> list[Path]:
+    """The sub-folders of a folder, one for each class, by name."""
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {folder}; give one that holds a sub-folder for each class.")
+    homes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not homes:
+        raise InputError(f"{folder} has no sub-folders; make one for each class and put its pictures there.")
+    for home in homes:
+        if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in home.name):  # control, or no UTF-8
+            raise InputError(f"The name of the sub-folder {home.name!r} cannot be written as text; rename it.")
+    return homes
 
 
 def find_examples(home: Path) -> list[tuple[Path, Path | None]]:
