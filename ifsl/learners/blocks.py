@@ -70,10 +70,7 @@ def group_norm(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float)
 
 
 class Decoder(nn.Module):
-    """From squeezed correlations to logits of background and foreground: (G, 128, h, w) to (G, 2, 2h, 2w).
-
-    Networks inherit from it, so that its tensors keep their published names (`learner.decoder1…`).
-    """
+    """From squeezed correlations to logits of background and foreground: (G, 128, h, w) to (G, 2, 2h, 2w)."""
 
     def __init__(self):
         super().__init__()

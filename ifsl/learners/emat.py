@@ -59,10 +59,9 @@ class Reduce(nn.Module):
 class EMAT(TokenLearner):
     """Efficient masked attention transformer, on DINOv2's ViT-S/14.
 
-    The structure is CST's with a finer support grid, 20 x 20 cells, and a narrower second layer. Strided convolutions
-    reduce the tokens where CST averages them, with one average at the end. Cells outside the mask take no part in the
-    attention; the published code removes them, which saves memory, and here the attention skips them, which gives the
-    same numbers.
+    The structure is CST's with a finer support grid, 20 x 20 cells, and a narrower second layer. Convolutions reduce
+    the tokens where CST averages them. Cells outside the mask take no part in the attention; the published code removes
+    them, which saves memory, and here the attention skips them, which gives the same numbers.
     """
 
     method = "emat"

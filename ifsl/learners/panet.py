@@ -1,8 +1,7 @@
 """PANet: compare each cell of the query with the mean of every class (chapter 05).
 
 Nothing is trained but the backbone. A class is the mean of the features under its masks, its prototype; a cell of the
-query belongs to the prototype with which it has the largest cosine. Training changes the backbone until that works.
-The paper's alignment loss, in which query and support change places, is not part of the FS-CS system.
+query belongs to the prototype with which it has the largest cosine. FS-CS leaves out the paper's alignment loss.
 
 Source: Wang et al., *PANet: Few-Shot Image Semantic Segmentation with Prototype Alignment*, ICCV 2019, section 3.3.
 

@@ -117,8 +117,7 @@ class PFENet(Learner):
 class Enrichment(nn.Module):
     """Features, class vector and prior to logits, through four resolutions from fine to coarse.
 
-    `inner_cls` is part of published checkpoints. PFENet's paper has a loss on its output; FS-CS uses the output
-    nowhere, so it is not run.
+    `inner_cls` is part of published checkpoints; the FS-CS system uses its output in no loss, so it is not run.
     """
 
     def __init__(self, width: int):

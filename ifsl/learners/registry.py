@@ -23,10 +23,10 @@ class Backbone:
     """Facts about a backbone.
 
     image_size: the side in pixels that images are resized to. depths, channels: bottlenecks (or blocks, convolutions)
-    of the levels of stride 8, 16 and 32, and the channels of each level's last map; a vision transformer has one level,
-    of the stride `patch`. head: the ImageNet classifier, through which no image goes. key: a tensor by which its
-    checkpoints are known; of two backbones that fit, the later entry counts. sides: those ASNet can squeeze. patch: a
-    vision transformer's patch side. module: the one that builds it.
+    of the levels of stride 8, 16 and 32, and channels of each level's last map; a vision transformer has one level, of
+    the stride `patch`. head: the ImageNet classifier, through which no image goes. key: a tensor of its checkpoints (of
+    two backbones that fit, the later counts). sides: those ASNet can squeeze. patch: a vision transformer's patch side.
+    module: the one that builds it.
     """
 
     image_size: int

@@ -340,8 +340,7 @@ def two_convolutions(channels: int, middle: int, out: int, kernel: int) -> nn.Se
 def merge_logits(mask_logits: Tensor, class_logits: Tensor | None) -> TokenMaps:
     """Logits of the masks (B, N, K, 2, 2h, 2w) and of the classes (B, N, K, 2) of K shots to `TokenMaps`.
 
-    A class is present where the mean of its probabilities is above 0.5; without a class head, where a cell's is at
-    least 0.5.
+    A class is present where the mean of its probabilities is above 0.5; without a class head, where a cell's is.
     """
     shots = mask_logits.log_softmax(dim=3)
     log_prob = average(shots)
