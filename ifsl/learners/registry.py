@@ -24,9 +24,8 @@ class Backbone:
 
     image_size: the side in pixels that images are resized to. depths, channels: bottlenecks (or blocks, convolutions)
     of the levels of stride 8, 16 and 32, and channels of each level's last map; a vision transformer has one level, of
-    the stride `patch`. head: the ImageNet classifier, through which no image goes. key: a tensor of its checkpoints (of
-    two backbones that fit, the later counts). sides: those ASNet can squeeze. patch: a vision transformer's patch side.
-    module: the one that builds it.
+    the stride `patch`. head: the ImageNet classifier, through which no image goes. key: a tensor of its checkpoints.
+    sides: those ASNet can squeeze. patch: a vision transformer's patch side. module: the one that builds it.
     """
 
     image_size: int
@@ -49,7 +48,7 @@ BACKBONES = {
     "dino_vits8": Backbone(400, (12,), (384,), (), "blocks.0.norm1.weight", patch=8, module="vit"),
     "dinov2_vits14": Backbone(700, (12,), (384,), (), "blocks.0.ls1.gamma", patch=14, module="vit"),
 }
-"""Name of a backbone: what is known about it. Checkpoints of resnet101 and dinov2_vits14 fit two of them."""
+"""Name of a backbone: what is known about it. Of two whose `key` a checkpoint has, the later counts."""
 
 PYRAMIDS = tuple(name for name, facts in BACKBONES.items() if facts.patch is None)
 """The backbones that return a pyramid of three levels."""

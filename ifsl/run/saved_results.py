@@ -1,14 +1,9 @@
 """What a saved result must hold to be one that `Result.save` wrote (see `ifsl.run.evaluation`)."""
 
-from typing import TYPE_CHECKING
-
 from ..data.classes import FOLDS
 from ..errors import InputError, is_int, is_number, shown
 from ..tasks import AUGMENTS, TASKS
 from .settings import BENCHMARKS
-
-if TYPE_CHECKING:
-    from .evaluation import Result
 
 MAYBE_TEXT, MAYBE_NUMBER = (str, type(None)), (int, type(None))
 SAVED = {
@@ -23,8 +18,8 @@ SAVED = {
 """Settings of a saved result, and their types; results of older versions lack those that may be None."""
 
 
-def check_saved(result: "Result") -> None:
-    """Raise `InputError` if a result that was read from a file has a value that `Result.save` does not write."""
+def check_saved(result) -> None:
+    """Raise `InputError` if a `Result` that was read from a file has a value that `Result.save` does not write."""
     check_saved_settings(result.settings, len(result.counts))
     ious, names, episodes = result.iou_per_class, result.class_names, len(result.counts)
     is_fss = result.settings["task"] == "fs-s"
