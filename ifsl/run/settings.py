@@ -106,9 +106,8 @@ class Settings:
         number = isinstance(self.lr, int | float) and not isinstance(self.lr, bool)
         if self.lr is not None and not (number and 0 < self.lr < 1e9):
             raise InputError(f"lr is {shown(self.lr)}; give a learning rate above 0, such as 0.001.")
-        place = PurePath(self.logpath or "")
-        strange = not place.parts or ".." in place.parts or place.is_absolute() or not str(place).isprintable()
-        if self.logpath is not None and strange:
+        parts = PurePath(self.logpath or "").parts
+        if self.logpath is not None and (not parts or ".." in parts or PurePath(self.logpath).is_absolute()):
             raise InputError(f"logpath is {shown(self.logpath)}; give a name for the folder inside logs, such as demo.")
         if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in self.logpath or ""):  # control, or no UTF-8
             raise InputError(f"logpath is {shown(self.logpath)}, which cannot be written as text; give another name.")
