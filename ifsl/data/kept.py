@@ -15,7 +15,7 @@ NAME = re.compile(r"tiny/[\w-]+")
 
 # Written by `python ci/sums.py`, whenever a learner is trained again.
 KEPT: dict[str, tuple[int, str]] = {
-    "tiny/asnet-weak": (2_684_872, "82483f471b8ccd84d9a0b23027dac11efdc1970ed1efec32b7f678c18915ae4b"),
+    "tiny/asnet-weak": (2_685_080, "9651b7efbbb8c88f8f05deb22fad315ea77b38c135439426595277886d629e18"),
     "tiny/asnet": (2_685_096, "3c72a31f6ec4f189d3beb8347f29b356fe550033f96be570758c8bab97424bcb"),
     "tiny/asnethm": (2_685_088, "eae3fc9b5679b74807717c55a5b006c2d949f5dcd7a8c4db7526ed178e737f4e"),
     "tiny/cst": (735_568, "ea060138f35a908b5c49dc5aa9519cc362e5bcf093bb2e73f94d9bf7a0ddad29"),
