@@ -1,6 +1,7 @@
 """The one exception of this package, and what many of its messages need."""
 
 import reprlib
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from numbers import Integral, Real
@@ -32,6 +33,11 @@ def is_int(value) -> bool:
 def is_number(value) -> bool:
     """Whether a value is a real number, and not True, False or NaN."""
     return isinstance(value, Real) and not isinstance(value, bool) and value == value
+
+
+def is_text(name: str) -> bool:
+    """Whether a name can be written as text: it has no control characters, and its bytes on disk were UTF-8."""
+    return not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
 
 
 def shown(value) -> str:

@@ -195,10 +195,9 @@ def plot_order(pairs: dict[str, dict[str, tuple[float, float, float, float]]]) -
         name_bars(ax, list(pairs))
         ax.set(xlabel=f"difference in {metric} (points)")
         ax.grid(axis="y", color=LIGHT)
-    words = {kind: f"here: {kind}" for kind in looks}
     handles = [
-        Line2D([], [], color=looks[kind][1], marker=looks[kind][0], linewidth=1.4, label=label)
-        for kind, label in words.items()
+        Line2D([], [], color=colour, marker=marker, linewidth=1.4, label=f"here: {kind}")
+        for kind, (marker, colour) in looks.items()
     ]
     published = {"marker": "D", "markerfacecolor": "white", "color": INK, "linestyle": ""}
     handles.append(Line2D([], [], label="published", **published))

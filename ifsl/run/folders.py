@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..data.images import open_image, read_image, resize_nearest, to_tensor
-from ..errors import InputError, count, reading
+from ..errors import InputError, count, is_text, reading
 from ..learners.learner import Learner
 from ..tasks import check_shot
 from .devices import memory_errors
@@ -152,7 +152,7 @@ def find_classes(folder: Path) -> list[Path]:
     if not homes:
         raise InputError(f"{folder} has no sub-folders; make one for each class and put its pictures there.")
     for home in homes:
-        if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in home.name):  # control, or no UTF-8
+        if not is_text(home.name):
             raise InputError(f"The name of the sub-folder {home.name!r} cannot be written as text; rename it.")
     return homes
 

@@ -5,11 +5,10 @@ imports PyTorch, so that `python -m ifsl --help` is there at once.
 """
 
 import os
-import unicodedata
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path, PurePath
 
-from ..errors import InputError, is_int, shown
+from ..errors import InputError, is_int, is_text, shown
 from ..learners import BACKBONE_NAMES, LEARNERS, learner_class
 from ..tasks import check_task
 
@@ -109,7 +108,7 @@ class Settings:
         parts = PurePath(self.logpath or "").parts
         if self.logpath is not None and (not parts or ".." in parts or PurePath(self.logpath).is_absolute()):
             raise InputError(f"logpath is {shown(self.logpath)}; give a name for the folder inside logs, such as demo.")
-        if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in self.logpath or ""):  # control, or no UTF-8
+        if not is_text(self.logpath or ""):
             raise InputError(f"logpath is {shown(self.logpath)}, which cannot be written as text; give another name.")
         check_task(self.task, self.way, self.weak, self.void_ignore)
         for name in self.options:
