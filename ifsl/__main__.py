@@ -227,52 +227,39 @@ def test(settings: Settings, given: dict, asked: dict) -> None:
     given: the settings that are on the command line; asked: the options that are not settings.
     """
     from .data.benchmarks import Benchmark
-    from .data.loading import TestEpisodes
+    from .data.loading import TEST_EPISODES
     from .run.devices import pick_device, reduce_precision
-    from .run.evaluation import describe_episodes, evaluate
+    from .run.evaluation import describe_episodes, draw_test_episodes, evaluate_episodes
 
     augment, objects = asked.get("augment"), asked.get("objects")
     check_setting(augment, objects, settings.way, settings.task, settings.weak)
     bench = Benchmark(settings.benchmark, settings.datapath, settings.fold, "val", settings.lists)
     bench.check_layout()
     model = load(settings, given, asked.get("checkpoint"))
-    episodes, size = asked.get("episodes", 1000), settings.size or model.image_size
-    folder = result_folder(model, settings, given, asked.get("checkpoint"))
-    name = f"test-{settings.way}way-{settings.shot}shot" + ("-fs-s" if settings.task == "fs-s" else "")
-    name += (f"-{augment}" if augment else "") + (f"-objects{objects}" if objects else "")
-    data = TestEpisodes(
+    data = draw_test_episodes(
+        model,
         bench,
         settings.way,
         settings.shot,
-        episodes,
-        size,
+        asked.get("episodes", TEST_EPISODES),
+        size=settings.size,
+        weak=settings.weak,
         void_ignore=settings.void_ignore,
         task=settings.task,
         own_size="own_size" in asked,
         augment=augment,
         objects=objects,
+        seen_classes="seen_classes" in asked,
     )
+    folder = result_folder(model, settings, given, asked.get("checkpoint"))
+    name = f"test-{settings.way}way-{settings.shot}shot" + ("-fs-s" if settings.task == "fs-s" else "")
+    name += (f"-{augment}" if augment else "") + (f"-objects{objects}" if objects else "")
     now = describe_episodes(data) | {"supervision": "weak" if settings.weak else "strong"}
     check_result(folder / f"{name}.json", model, now)
     device = pick_device(settings.devices)
     with reduce_precision(settings.precision, device):
-        result = evaluate(
-            model,
-            bench,
-            settings.way,
-            settings.shot,
-            episodes,
-            batch=settings.bsz,
-            workers=settings.workers,
-            size=size,
-            weak=settings.weak,
-            void_ignore=settings.void_ignore,
-            task=settings.task,
-            own_size="own_size" in asked,
-            augment=augment,
-            objects=objects,
-            seen_classes="seen_classes" in asked,
-            device=device,
+        result = evaluate_episodes(
+            model, data, batch=settings.bsz, workers=settings.workers, weak=settings.weak, device=device
         )
     paths = result.save(folder, name)  # before anything is printed, which may fail
     print(result.table())

@@ -200,7 +200,6 @@ class Result:
             raise InputError(f"{path} holds no result of an evaluation ({error}); evaluate again.") from error
 
 
-@torch.inference_mode()
 def evaluate(
     model: Learner,
     bench: Benchmark,
@@ -236,25 +235,78 @@ def evaluate(
 
     The result does not depend on batch, workers or progress. Raises `InputError` for what cannot be drawn or read.
     """
-    started = time.perf_counter()
+    device = find_device(device)
+    data = draw_test_episodes(
+        model,
+        bench,
+        way,
+        shot,
+        episodes,
+        size=size,
+        weak=weak,
+        void_ignore=void_ignore,
+        task=task,
+        own_size=own_size,
+        augment=augment,
+        objects=objects,
+        seen_classes=seen_classes,
+    )
+    return evaluate_episodes(model, data, batch=batch, workers=workers, weak=weak, device=device, progress=progress)
+
+
+def draw_test_episodes(
+    model: Learner,
+    bench: Benchmark,
+    way: int = 1,
+    shot: int = 1,
+    episodes: int = TEST_EPISODES,
+    *,
+    size: int | None = None,
+    weak: bool = False,
+    void_ignore: bool = False,
+    task: str = "fs-cs",
+    own_size: bool = False,
+    augment: str | None = None,
+    objects: str | None = None,
+    seen_classes: bool = False,
+) -> TestEpisodes:
+    """The episodes that `evaluate` tests on; it has the same arguments.
+
+    Raises `InputError` for what cannot be drawn, or is not what this learner can be tested on.
+    """
     for name, given, kind in (("model", model, Learner), ("bench", bench, Benchmark)):
         if not isinstance(given, kind):
             raise InputError(f"{name} is a {type(given).__name__}; give a {kind.__name__}.")
-    device = find_device(device)
-    size = model.image_size if size is None else size
     if weak and model.needs_masks:
         raise InputError(model.needs_masks)
     check_task(task, way, weak, void_ignore, own_size)
     check_setting(augment, objects, way, task, weak)
-    seen = find_seen_classes(model, bench, seen_classes)
+    find_seen_classes(model, bench, seen_classes)
     bench.check_layout()
-    data = TestEpisodes(bench, way, shot, episodes, size, void_ignore, task, own_size, augment, objects)
-    er, miou = ExactRatio(None if augment else way).to(device), MeanIoU(bench.class_ids).to(device)
+    size = model.image_size if size is None else size
+    return TestEpisodes(bench, way, shot, episodes, size, void_ignore, task, own_size, augment, objects)
+
+
+@torch.inference_mode()
+def evaluate_episodes(
+    model: Learner,
+    data: TestEpisodes,
+    *,
+    batch: int = 8,
+    workers: int | None = None,
+    weak: bool = False,
+    device: str | torch.device | None = None,
+    progress: bool = True,
+) -> Result:
+    """Evaluate `model` on episodes that `draw_test_episodes` has drawn; see `evaluate` for the arguments."""
+    started = time.perf_counter()
+    device, bench, task = find_device(device), data.bench, data.task
+    er, miou = ExactRatio(None if data.augment else data.way).to(device), MeanIoU(bench.class_ids).to(device)
     training, home = model.training, next(model.parameters()).device
-    batches = predictions(model, loader(data, batch, workers, augmented=bool(augment)), device, weak, task)
-    bar = tqdm(total=len(data), unit="episode", desc=f"{way}-way {shot}-shot", disable=not progress)
+    batches = predictions(model, loader(data, batch, workers, augmented=bool(data.augment)), device, weak, task)
+    bar = tqdm(total=len(data), unit="episode", desc=f"{data.way}-way {data.shot}-shot", disable=not progress)
     try:
-        with memory_errors("testing", batch=batch, size=size, shot=shot):
+        with memory_errors("testing", batch=batch, size=data.size, shot=data.shot):
             model.to(device).eval()
             exact, counted = measure(batches, er, miou, task, bar)
     finally:
@@ -278,7 +330,7 @@ def evaluate(
             "supervision": "weak" if weak else "strong",
             **describe_episodes(data),
             **trace_training(model),
-            "seen_classes": [bench.class_names[c] for c in seen],
+            "seen_classes": [bench.class_names[c] for c in find_seen_classes(model, bench, allowed=True)],
             "device": str(device),
         },
         seconds=round(time.perf_counter() - started, 2),

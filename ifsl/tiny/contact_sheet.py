@@ -14,8 +14,9 @@ from ..data.classes import FOLDS, fold_classes
 from ..data.files import write_whole
 from ..errors import InputError, writing
 from .make import check_seed
+from .paint import paint_background, paint_sticker, to_pixels
 from .scenes import Plan, arrange_pascal, find_void_line, paint_plan, plan_pascal
-from .stickers import Look, Scene, Symbol, cut_out, find_font, paint_background, paint_sticker, to_pixels
+from .stickers import Look, Scene, Symbol, cut_out, find_font
 from .symbols import COCO_SYMBOLS, PASCAL_SYMBOLS, list_coco_looks, list_pascal_looks
 
 WIDTH = 1500  # of the page, pixels

@@ -1,7 +1,7 @@
 """Makes the tiny benchmark: 20 and 80 classes of symbol stickers in the file layout of VOC 2012 and COCO 2014.
 
-What a picture looks like is in `stickers` and which classes it shows in `scenes`; here is how many pictures there are
-and where the files go. Nothing else in the package knows whether it reads this benchmark or the real ones.
+What a picture looks like is in `stickers` and `paint`, which classes it shows in `scenes`; here is how many pictures
+there are and where the files go. Nothing else in the package knows whether it reads this benchmark or the real ones.
 """
 
 from __future__ import annotations

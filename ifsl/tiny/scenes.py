@@ -1,6 +1,6 @@
 """What each picture of the tiny benchmark shows, and painting it with its mask or its annotations.
 
-What a sticker looks like is in `stickers`; which files there are is in `make`.
+What stickers look like and where they go is in `stickers` and `paint`; which files there are is in `make`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .stickers import Look, Scene, Symbol, arrange, paint_scene
+from .paint import paint_scene
+from .stickers import Look, Scene, Symbol, arrange
 from .symbols import COCO_SYMBOLS, PASCAL_SYMBOLS, list_coco_looks, list_pascal_looks, to_category_id
 
 PASCAL_LONG = (256, 320)  # longer side of a picture, least and most, pixels
