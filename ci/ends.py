@@ -1,7 +1,7 @@
-"""Try both ends of what pyproject.toml allows: the oldest and the newest versions, on Python 3.11 and 3.12.
+"""Try both ends of what pyproject.toml allows: the oldest and the newest versions, on Python 3.11 and 3.13.
 
     python ci/ends.py                                   all four
-    python ci/ends.py --python 3.12 --end oldest        just that; a path names an interpreter, too
+    python ci/ends.py --python 3.13 --end oldest        just that; a path names an interpreter, too
     python ci/ends.py --keep                            leave the environments under build/ends
 
 Each end gets an environment of its own, in which the quick tests run; then it is deleted. Each takes 7 GB of disk and
@@ -84,7 +84,7 @@ def audit(python: Path) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--python", nargs="+", default=["3.11", "3.12"])
+    parser.add_argument("--python", nargs="+", default=["3.11", "3.13"])
     parser.add_argument("--end", nargs="+", default=["oldest", "newest"], choices=["oldest", "newest"])
     parser.add_argument("--keep", action="store_true", help="leave the environments there")
     options = parser.parse_args()
