@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import SimpleNamespace
 
@@ -402,12 +403,19 @@ def test_numbers_of_numpy_and_paths_among_hyperparameters(kind, pfenet, tmp_path
     assert given == plain and type(given) is type(plain)
 
 
-def test_numbers_of_numpy_1(pfenet, tmp_path, monkeypatch):
-    """Its files name the place where NumPy 1 kept them."""
-    torch.save({"state_dict": pfenet.state_dict(), "hyper_parameters": {"lr": np.float64(0.5)}}, tmp_path / "a.ckpt")
-    import zipfile
+OTHER_PLACES = {
+    "a number of NumPy 1": (np.float64(0.5), b"numpy._core.multiarray\n", b"numpy.core.multiarray\n", 0.5),
+    "a path of Python 3.13": (PurePosixPath("data"), b"cpathlib\n", b"cpathlib._local\n", "data"),
+    "a path of Python 3.12": (PurePosixPath("data"), b"cpathlib._local\n", b"cpathlib\n", "data"),
+}
+"""What is held, the place that its file names here and the place that it names there, and what it becomes."""
 
+
+@pytest.mark.parametrize("kind", OTHER_PLACES)
+def test_files_of_other_versions_name_other_places(kind, pfenet, tmp_path):
+    value, here, there, plain = OTHER_PLACES[kind]
+    torch.save({"state_dict": pfenet.state_dict(), "hyper_parameters": {"given": value}}, tmp_path / "a.ckpt")
     with zipfile.ZipFile(tmp_path / "a.ckpt") as old, zipfile.ZipFile(tmp_path / "b.ckpt", "w") as new:
         for name in old.namelist():
-            new.writestr(name, old.read(name).replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
-    assert load_model(tmp_path / "b.ckpt").settings["lr"] == 0.5
+            new.writestr(name, old.read(name).replace(here, there))
+    assert load_model(tmp_path / "b.ckpt").settings["given"] == plain

@@ -35,14 +35,19 @@ HOLDERS = ("model.", "net.", "network.")
 PLAIN = (str, int, float, bool, type(None))
 """What settings in a file may be. A result keeps them as JSON."""
 
+PATHLIB = ("pathlib", "pathlib._local")  # the latter is Python 3.13's name
 HARMLESS = {
     "argparse.Namespace": argparse.Namespace,
     "numpy.dtype": np.dtype,
     "numpy.core.multiarray.scalar": np._core.multiarray.scalar,  # NumPy 1
     "numpy._core.multiarray.scalar": np._core.multiarray.scalar,
     **{f"numpy.dtypes.{kind.__name__}": kind for kind in map(type, map(np.dtype, "?bBhHiIlLqQefdg"))},
-    **{f"pathlib.{kind}": PurePosixPath for kind in ("PosixPath", "PurePosixPath", "Path", "PurePath")},
-    **{f"pathlib.{kind}": PureWindowsPath for kind in ("WindowsPath", "PureWindowsPath")},
+    **{
+        f"{home}.{kind}": PurePosixPath
+        for home in PATHLIB
+        for kind in ("PosixPath", "PurePosixPath", "Path", "PurePath")
+    },
+    **{f"{home}.{kind}": PureWindowsPath for home in PATHLIB for kind in ("WindowsPath", "PureWindowsPath")},
 }
 """What may be among hyperparameters besides plain values: it makes numbers and names and runs no code of the file."""
 
