@@ -8,8 +8,8 @@
 #   METHODS="asnet hsnet" FOLDS="0 1" bash ci/array.sh -p datapath data/tiny -p steps 20
 #   METHODS="asnet hsnet" FOLDS="0 1" sbatch --array=0-3 ci/array.sh     four runs, on a cluster
 #
-# Arguments go to papermill; without any, the runs are as published. With some, name the data as well: -p datapath data.
-# NAME=... begins the reports' names. cst and emat need a backbone as well, such as -p backbone dinov2_vits14. A run that
+# Arguments go to papermill; without any, the runs are as published. The data are in data, unless an argument names others
+# or a file of parameters (-f). NAME=... begins the reports' names. cst and emat need a backbone as well, such as -p backbone dinov2_vits14. A run that
 # fails does not keep the others from their turns. Give the same command again to go on.
 set -euo pipefail
 cd "${SLURM_SUBMIT_DIR:-$(dirname "$0")/..}"
@@ -18,7 +18,7 @@ mkdir -p build
 
 read -ra methods <<<"${METHODS:-panet pfenet hsnet asnet asnethm}"
 read -ra folds <<<"${FOLDS:-0 1 2 3}"
-[ $# -gt 0 ] || set -- -p benchmark pascal -p backbone resnet50 -p datapath data
+case " $* " in *datapath* | *" -f "* | *" --parameters_file "*) ;; *) set -- -p datapath data "$@" ;; esac
 
 failed=0 first=0 last=$((${#methods[@]} * ${#folds[@]} - 1))
 if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then

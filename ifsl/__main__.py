@@ -288,9 +288,12 @@ def load(settings: Settings, given: dict, checkpoint: str | None):
 def result_folder(model, settings: Settings, given: dict, checkpoint: str | None) -> Path:
     """Where the result of a learner goes: to its run, or to a folder of its own beside the runs.
 
-    A checkpoint in the log folder of a run on this benchmark and fold belongs to the run. Any other gets the folder
-    `tested-<file>-<checksum>`, an untrained learner `untrained-<method>-seed<seed>`, unless a logpath is given.
+    The best checkpoint in the log folder of a run on this benchmark and fold belongs to the run; another one there,
+    such as last.ckpt, gets the folder `<run>-last`. One from elsewhere gets `tested-<file>-<checksum>`, an untrained
+    learner `untrained-<method>-seed<seed>`. All this unless a logpath is given.
     """
+    from .run.checkpoints import best_checkpoint
+
     if checkpoint is None:
         return settings.folder
     logs = replace(settings, backbone=model.backbone_name, method=model.method).folder
@@ -298,10 +301,11 @@ def result_folder(model, settings: Settings, given: dict, checkpoint: str | None
         return logs
     if checkpoint == UNTRAINED:
         return logs.with_name(f"untrained-{model.method}-seed{settings.seed}")
-    home = Path(checkpoint).absolute()
-    home = home if home.is_dir() else home.parent
+    path = Path(checkpoint).absolute()
+    home = path if path.is_dir() else path.parent
     if home.parent == logs.absolute().parent:
-        return logs.with_name(home.name)
+        best = path == home or path.name.startswith("best") and path == best_checkpoint(home)
+        return logs.with_name(home.name if best else f"{home.name}-{path.stem}")
     return logs.with_name(f"tested-{Path(checkpoint).stem}-{model.settings['sha256'][:8]}")
 
 
@@ -317,7 +321,7 @@ def check_result(path: Path, model, now: dict) -> None:
         before = Result.load(path).settings
     except InputError:
         return
-    remedy = "move that file away, or give --checkpoint and another --logpath"
+    remedy = "move that file away, or give another --logpath together with --checkpoint"
     learner = {"method": model.method, "backbone": model.backbone_name, **trace_training(model)}
     facts = [(s["method"], s["backbone"], (s.get("trained") or {}) | {"step": None}) for s in (before, learner)]
     if "trained" in before and facts[0] != facts[1]:

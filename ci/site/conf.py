@@ -24,6 +24,7 @@ suppress_warnings = ["toc.empty_glob", "mystnb.unknown_mime_type"]
 # Chapters: shown as they were kept, not run.
 nb_execution_mode = "off"
 nb_merge_streams = True
+nb_render_markdown_format = "myst"  # CommonMark, the default, has no tables
 nb_mime_priority_overrides = [("html", "application/vnd.jupyter.widget-view+json", None)]
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "html_image"]
 myst_heading_anchors = 3

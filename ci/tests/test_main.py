@@ -243,11 +243,12 @@ def test_fs_s_from_the_command_line(data, capsys):
     assert main([*given, *checkpoint, "--eval", "--episodes", "3", "--vis"]) == 0
     said = capsys.readouterr().out
     assert "FB-IoU" in said and "64 x 64" in said and "ER " not in said
-    result = json.loads((folder / "test-1way-1shot-fs-s.json").read_text())
+    tested = folder.with_name("pfenet-fs-s-last")
+    result = json.loads((tested / "test-1way-1shot-fs-s.json").read_text())
     row = list(csv.DictReader((folder / "metrics.csv").open()))[-1]
     assert result["miou"] == pytest.approx(float(row["val_miou"]), abs=1e-3)
     assert result["fb_iou"] == pytest.approx(float(row["val_fb_iou"]), abs=1e-3)
-    assert len(list((folder / "vis").iterdir())) == 3
+    assert len(list((tested / "vis").iterdir())) == 3
     assert main([*given, *checkpoint, "--eval", "--episodes", "3", "--shot", "5", "--own-size"]) == 0
     assert "own size" in capsys.readouterr().out
     for options, word in (

@@ -94,6 +94,15 @@ def test_a_result_is_not_overwritten_by_one_of_other_settings_or_of_fewer_episod
     assert Result.load(path).settings["episodes"] == 4
 
 
+def test_the_table_says_whether_masks_were_given(evaluate):
+    _, said, _ = evaluate("--checkpoint", "tiny/asnet")
+    assert "strong, with masks\n" in said
+    _, said, _ = evaluate("--checkpoint", "tiny/asnet-weak")
+    assert "strong, with masks; trained from class tags alone" in said
+    _, said, _ = evaluate("--checkpoint", "tiny/asnet-weak", "--weak", "--logpath", "tags")
+    assert "weak, from class tags alone\n" in said
+
+
 def test_a_damaged_result_may_be_replaced(evaluate):
     assert evaluate("--checkpoint", "tiny/panet")[0] == 0
     path = next(Path("logs").rglob("test-*.json"))
@@ -128,9 +137,12 @@ def test_a_test_of_a_whole_run_goes_to_its_folder_and_may_be_repeated(evaluate, 
         nowandb=True,
     )
     folder = train(settings)
-    for options in ((), ("--checkpoint", str(folder / "last.ckpt")), ("--checkpoint", str(folder))):
-        assert evaluate("--method", "pfenet", "--backbone", "efficientnet_lite0", "--size", "64", *options)[0] == 0
+    test = ("--method", "pfenet", "--backbone", "efficientnet_lite0", "--size", "64")
+    for options in ((), ("--checkpoint", str(folder / "best_model.ckpt")), ("--checkpoint", str(folder))):
+        assert evaluate(*test, *options)[0] == 0
         assert results() == [str(folder)]
+    assert evaluate(*test, "--checkpoint", str(folder / "last.ckpt"))[0] == 0
+    assert results() == [str(folder), f"{folder}-last"]  # it must not take the place of the best one's
     assert Result.load(folder / "test-1way-1shot.json").settings["trained"]["step"] == 1
 
 

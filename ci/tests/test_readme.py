@@ -6,7 +6,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+import ifsl
+from ifsl.data.benchmarks import Benchmark
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
@@ -55,9 +60,48 @@ def test_own_pictures_in_four_lines(top, tiny_root):
     assert (top / "prediction.png").stat().st_size > 10_000
 
 
+def test_own_pictures_are_tested(top, tiny_root, capsys):
+    page = (ROOT / "ci" / "site" / "your_own_pictures.md").read_text(encoding="utf-8")
+    [source] = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "MeanIoU" in block]
+    bench = Benchmark("pascal", tiny_root)
+    for way, c in enumerate(bench.class_ids[:2], start=1):
+        home = top / "my_classes" / f"{way}"
+        home.mkdir(parents=True)
+        image = bench.images_of[c][0]
+        shutil.copy(bench.image_path(image), home)
+        Image.fromarray(np.uint8(255) * (np.asarray(Image.open(bench.mask_path(image))) == c)).save(
+            home / f"{image}.png"
+        )
+    (top / "my_test").mkdir()
+    inside, union, right, used = np.zeros(3), np.zeros(3), 0, bench.images_of[bench.class_ids[0]][1:4]
+    model = ifsl.load_model("tiny/asnet")
+    for image in used:
+        shutil.copy(bench.image_path(image), top / "my_test")
+        ids = np.asarray(Image.open(bench.mask_path(image)))
+        truth = np.select([ids == bench.class_ids[0], ids == bench.class_ids[1]], [1, 2], 0).astype(np.uint8)
+        Image.fromarray(truth).save(top / "my_test" / f"{image}.png")
+        found = ifsl.predict_folder(model, "my_classes", top / "my_test" / f"{image}.jpg")
+        right += list(found.presence.values()) == [n in truth for n in (1, 2)]
+        for n in (1, 2):
+            inside[n] += ((found.segmentation == n) & (truth == n)).sum()
+            union[n] += ((found.segmentation == n) | (truth == n)).sum()
+    exec(source, {})
+    er, miou = re.search(r"ER ([\d.]+) %, mIoU ([\d.]+) %", capsys.readouterr().out).groups()
+    assert float(er) == pytest.approx(100 * right / len(used), abs=0.06)
+    assert float(miou) == pytest.approx(100 * np.mean(inside[1:] / union[1:].clip(1)), abs=0.06)
+
+
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
-@pytest.mark.parametrize("task", [None, "2"])
-def test_the_array_runs_every_pair_or_the_one_of_its_job(tmp_path, task):
+@pytest.mark.parametrize(
+    ("task", "given", "data"),
+    [
+        (None, ("-p", "steps", "2"), "-p datapath data "),
+        ("2", ("-p", "steps", "2"), "-p datapath data "),
+        ("2", ("-p", "datapath", "data/tiny"), ""),
+        ("2", ("-f", "run.yaml"), ""),
+    ],
+)
+def test_the_array_runs_every_pair_or_the_one_of_its_job(tmp_path, task, given, data):
     shutil.copytree(ROOT / "ci", tmp_path / "ci", ignore=shutil.ignore_patterns("tests", "__pycache__"))
     tools = tmp_path / ".venv" / "bin"
     tools.mkdir(parents=True)
@@ -66,13 +110,13 @@ def test_the_array_runs_every_pair_or_the_one_of_its_job(tmp_path, task):
         (tools / name).write_text(f'#!/bin/sh\necho {name} "$@" >> called\ntouch build/table.md\n')
         (tools / name).chmod(0o755)
     env = os.environ | {"METHODS": "pfenet hsnet", "FOLDS": "0 3"} | ({"SLURM_ARRAY_TASK_ID": task} if task else {})
-    done = subprocess.run(["bash", "ci/array.sh", "-p", "steps", "2"], cwd=tmp_path, env=env, capture_output=True)
+    done = subprocess.run(["bash", "ci/array.sh", *given], cwd=tmp_path, env=env, capture_output=True)
     assert done.returncode == 0, done.stderr
     called = (tmp_path / "called").read_text().strip().split("\n")
     pairs = [("pfenet", 0), ("pfenet", 3), ("hsnet", 0), ("hsnet", 3)]
     expected = [
         f"papermill notebooks/13_full_training.ipynb build/{method}-fold{fold}.ipynb "
-        f"-p method {method} -p fold {fold} -p logpath {method} -p steps 2"
+        f"-p method {method} -p fold {fold} -p logpath {method} {data}{' '.join(given)}"
         for method, fold in (pairs if task is None else [pairs[int(task)]])
     ]
     table = ["python -m ifsl.collect logs --format markdown --out build/table.md"]

@@ -90,6 +90,14 @@ def test_every_internal_link_leads_somewhere(site: Path) -> None:
     assert not broken, "\n".join(broken[:40])
 
 
+def test_tables_of_outputs_are_tables(site: Path) -> None:
+    for chapter in CHAPTERS:
+        text = (site / "notebooks" / f"{chapter.stem}.html").read_text(encoding="utf-8")
+        assert not re.search(
+            r"\|[:-]*[—-]{1,}[:—|-]*\|", re.sub(r"<(pre|script)\b.*?</\1>", "", text, flags=re.DOTALL)
+        ), chapter
+
+
 def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
     for path in site.rglob("*.html"):
         outside = [link for link in read(path).loaded if urlsplit(link).netloc]

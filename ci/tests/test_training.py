@@ -586,7 +586,6 @@ def test_settings_that_cannot_be_are_refused(given, named):
     ("text", "gpus", "expected"),
     [
         ("1", 0, ("auto", 1)),
-        ("2", 0, ("cpu", 2)),
         ("auto", 0, ("auto", 1)),
         ("cpu", 2, ("cpu", 1)),
         ("cpu:2", 0, ("cpu", 2)),
@@ -606,6 +605,12 @@ def test_devices_that_are_not_there(text, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(InputError, match="devices is"):
         parse_devices(text)
+
+
+def test_gpus_are_not_replaced_by_processes_of_the_cpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(InputError, match="this machine has 0 GPUs; .* cpu:2"):
+        parse_devices("2")
 
 
 def test_the_hardware_has_a_number_of_processes(monkeypatch):

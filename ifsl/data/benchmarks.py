@@ -357,7 +357,7 @@ class Benchmark:
         """The list file of a fold; raises `InputError` if it is not there."""
         path = self.lists / self.split / f"fold{fold}.{'txt' if self.name == 'pascal' else 'pkl'}"
         if not path.is_file():
-            raise InputError(f"The list {path} is missing; fetch or derive the lists of {self.name} again.")
+            raise InputError(f"The list {path} is missing; {self._remedy_for_lists()}.")
         return path
 
     def _find_lists(self, lists: str | Path | None) -> Path:
@@ -369,12 +369,13 @@ class Benchmark:
             raise InputError(
                 f"{base} has no folder {self.split} of list files; point lists at a folder laid out as splits."
             )
-        remedy = (
-            "run `python -m ifsl.tiny` to make the tiny benchmark"
-            if self.root.name == "tiny"
-            else f"run `python -m ifsl.download lists --root {self.root}`, or give the folder that has them"
-        )
-        raise InputError(f"There are no lists of {self.name} under {base}; {remedy}.")
+        raise InputError(f"There are no lists of {self.name} under {base}; {self._remedy_for_lists()}.")
+
+    def _remedy_for_lists(self) -> str:
+        """What to do about lists that are missing: the end of a message."""
+        if self.root.name == "tiny":
+            return f"run `python -m ifsl.tiny --root {self.root}`"
+        return f"run `python -m ifsl.download lists --root {self.root}`, or give the folder that has them"
 
     def _read_pascal_lists(self) -> list[tuple[str, int]]:
         # A trn list holds the images of its own fold's classes: training reads those of the three other folds.

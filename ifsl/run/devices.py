@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from ..errors import InputError, shown
+from ..errors import InputError, count, shown
 from .settings import Settings
 
 OUT_OF_MEMORY = re.compile(
@@ -43,23 +43,24 @@ def find_hardware(settings: Settings) -> Hardware:
 def parse_devices(text: str) -> tuple[str, int | list[int]]:
     """Accelerator and devices, as Lightning takes them, from "2", "0,1", "auto", "cpu" or "cpu:2".
 
-    A number takes that many GPUs, or that many processes on the CPU if there is no GPU; "auto" takes every GPU. Raises
+    A number takes that many GPUs; "1" and "auto", which takes every GPU, take the CPU if there is none. Raises
     `InputError` for devices that do not exist.
     """
     gpus = torch.cuda.device_count()
-    name, _, count = text.partition(":")
-    if name == "cpu" and (count or "1").isdecimal() and int(count or 1) > 0:
-        return "cpu", int(count or 1)
+    name, _, processes = text.partition(":")
+    if name == "cpu" and (processes or "1").isdecimal() and int(processes or 1) > 0:
+        return "cpu", int(processes or 1)
     if text == "auto":
         return ("cuda", gpus) if gpus else ("auto", 1)
     numbers = text.split(",")
     if not all(number.isdecimal() for number in numbers) or (len(numbers) == 1 and int(text) < 1):
         raise InputError(f"devices is {shown(text)}; give how many (2), which (0,1), auto, cpu, or cpu:2 for two.")
-    if len(numbers) == 1 and not gpus:
-        return ("auto", 1) if text == "1" else ("cpu", int(text))
+    if text == "1" and not gpus:
+        return "auto", 1
     chosen = [int(number) for number in numbers] if len(numbers) > 1 else list(range(int(text)))
     if max(chosen) >= gpus or len(set(chosen)) < len(chosen):
-        raise InputError(f"devices is {shown(text)}, but this machine has {gpus} GPUs; ask for those, or for cpu.")
+        remedy = "take the CPU with cpu, or with cpu:2 in two processes" if not gpus else "ask for those, or for cpu"
+        raise InputError(f"devices is {shown(text)}, but this machine has {count(gpus, 'GPU')}; {remedy}.")
     return "cuda", chosen
 
 

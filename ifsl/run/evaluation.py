@@ -149,6 +149,7 @@ class Result:
         if self.settings["task"] == "fs-s":
             lines += [f"{'task':<{width}}  FS-S, masks compared at {self.settings['compared_at']}"]
         lines += [f"{'learner':<{width}}  {line}" for line in describe_learner(self.settings)]
+        lines += [f"{'supervision':<{width}}  {describe_supervision(self.settings)}"]
         lines += [f"{'void pixels':<{width}}  {self.settings['void']}"]
         if self.settings.get("augment"):
             sizes = "up to {most_ways} ways and {most_shots} shots".format(**self.settings)
@@ -458,6 +459,14 @@ def describe_learner(settings: dict) -> list[str]:
             f"SEEN IN TRAINING: {', '.join(map(str, settings['seen_classes']))}; no measure of few-shot learning"
         )
     return lines
+
+
+def describe_supervision(settings: dict) -> str:
+    """What the learner of a result was given, and whether that differs from its training."""
+    weak = settings["supervision"] == "weak"
+    given = "weak, from class tags alone" if weak else "strong, with masks"
+    trained = (settings.get("trained") or {}).get("weak", weak)
+    return given if trained == weak else f"{given}; trained {'with masks' if weak else 'from class tags alone'}"
 
 
 def shorten(path: str) -> str:

@@ -114,7 +114,10 @@ class Settings:
         for name in self.options:
             if name not in learner_class(self.method).options:
                 owners = [method for method in LEARNERS if name in learner_class(method).options]
-                raise InputError(f"{name} is an option of {' and '.join(owners)}; leave it out for {self.method}.")
+                owners = " and ".join(owners)
+                raise InputError(
+                    f"{name} is an option of {owners}; leave it out for {self.method}, or name the method."
+                )
 
     def _check_whole(self, name: str, least: int) -> None:
         value = getattr(self, name)
@@ -186,6 +189,8 @@ def check_folder(folder: Path, resume: bool) -> None:
     """Raise `InputError` if the log folder holds a run although none is resumed, or no run although one is."""
     used = folder.is_dir() and not all(path.name.startswith(("test-", "vis")) for path in folder.iterdir())
     if used and not resume:
-        raise InputError(f"{folder} holds a run already; give resume to go on with it, or another logpath.")
+        raise InputError(
+            f"{folder} holds a run already; go on with it (--resume, in Python resume=True), or give another logpath."
+        )
     if resume and not used:
         raise InputError(f"There is no run in {folder} to resume; look at logpath, or leave out resume.")
