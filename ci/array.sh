@@ -18,9 +18,13 @@ mkdir -p build
 
 read -ra methods <<<"${METHODS:-panet pfenet hsnet asnet asnethm}"
 read -ra folds <<<"${FOLDS:-0 1 2 3}"
+if [ ${#methods[@]} -eq 0 ] || [ ${#folds[@]} -eq 0 ] || [[ ! "${FOLDS:-0}" =~ ^(\ *[0-3])+\ *$ ]]; then
+    echo "METHODS is '${METHODS:-}' and FOLDS is '${FOLDS:-}'; give names with spaces between them, and folds from 0 to 3." >&2
+    exit 2
+fi
 case " $* " in *datapath* | *" -f "* | *" --parameters_file "*) ;; *) set -- -p datapath data "$@" ;; esac
 
-failed=0 first=0 last=$((${#methods[@]} * ${#folds[@]} - 1))
+failed="" first=0 last=$((${#methods[@]} * ${#folds[@]} - 1))
 if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then
     [ "$SLURM_ARRAY_TASK_ID" -le "$last" ] || {
         echo "Run $SLURM_ARRAY_TASK_ID: there are only $((last + 1)) runs; give sbatch --array=0-$last." >&2
@@ -31,10 +35,13 @@ fi
 for ((task = first; task <= last; task++)); do
     method=${methods[task / ${#folds[@]}]} fold=${folds[task % ${#folds[@]}]}
     papermill notebooks/13_full_training.ipynb "build/${NAME:-}$method-fold$fold.ipynb" \
-        -p method "$method" -p fold "$fold" -p logpath "$method" "$@" || failed=1
+        -p method "$method" -p fold "$fold" "$@" || failed="$failed $method-fold$fold"
 done
 if [ -z "${SLURM_ARRAY_TASK_ID:-}" ]; then
     python -m ifsl.collect logs --format markdown --out build/table.md
     cat build/table.md
 fi
-exit "$failed"
+if [ -n "$failed" ]; then
+    echo "These runs failed; their reports in build say why:$failed" >&2
+    exit 1
+fi

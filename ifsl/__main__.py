@@ -14,6 +14,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from .errors import InputError, shown, writing
 from .learners import BACKBONE_NAMES, LEARNERS
@@ -256,17 +257,22 @@ def test(settings: Settings, given: dict, asked: dict) -> None:
     name += (f"-{augment}" if augment else "") + (f"-objects{objects}" if objects else "")
     now = describe_episodes(data) | {"supervision": "weak" if settings.weak else "strong"}
     check_result(folder / f"{name}.json", model, now)
+    with writing(folder, "make room or choose another folder"):  # what cannot be written fails before the test
+        folder.mkdir(parents=True, exist_ok=True)
+        NamedTemporaryFile(dir=folder).close()
     device = pick_device(settings.devices)
     with reduce_precision(settings.precision, device):
         result = evaluate_episodes(
             model, data, batch=settings.bsz, workers=settings.workers, weak=settings.weak, device=device
         )
-    paths = result.save(folder, name)  # before anything is printed, which may fail
-    print(result.table())
+    try:
+        paths = result.save(folder, name)  # before the table is printed, which may fail
+    finally:
+        print(result.table())
     for path in paths:
         print(path)
     if "vis" in asked:
-        print(save_pictures(model.to(device), data, settings, folder))
+        print(save_pictures(model.to(device), data, settings, folder / name.replace("test", "vis", 1)))
 
 
 def load(settings: Settings, given: dict, checkpoint: str | None):
@@ -338,13 +344,13 @@ def check_result(path: Path, model, now: dict) -> None:
         )
 
 
-def save_pictures(model, data, settings: Settings, log_folder: Path) -> Path:
-    """Write a picture of each of `data`'s episodes with its prediction into `<log folder>/vis`, named by its index."""
+def save_pictures(model, data, settings: Settings, folder: Path) -> Path:
+    """Write a picture of each of `data`'s episodes with its prediction into `folder`, named by its index."""
     from tqdm.auto import tqdm
 
     from .pictures.episodes import show
 
-    folder, device = log_folder / "vis", next(model.parameters()).device
+    device = next(model.parameters()).device
     with writing(folder, "make room or choose another folder"):
         folder.mkdir(parents=True, exist_ok=True)
         for index in tqdm(range(len(data)), unit="picture"):

@@ -369,4 +369,4 @@ def test_the_command_line_writes_them(tiny_root, tmp_path, capsys, monkeypatch, 
     folder = Settings(method="pfenet", backbone=LITE, logpath="untrained-pfenet-seed0").folder
     saved = json.loads((folder / f"{name}.json").read_text())
     assert line.split()[0].startswith(saved["settings"]["objects"] or saved["settings"]["augment"])
-    assert len(list((folder / "vis").iterdir())) == 3
+    assert len(list((folder / name.replace("test", "vis")).iterdir())) == 3

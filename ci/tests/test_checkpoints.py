@@ -243,6 +243,21 @@ def test_broken_files_and_files_of_something_else(hsnet, tiny_asnet, tmp_path):
     assert "There is no checkpoint" in refused(tmp_path / "none.ckpt")
 
 
+def test_paths_that_cannot_be(tiny_asnet, tmp_path):
+    assert "cannot be read" in refused(tmp_path / ("y" * 300))
+    with pytest.raises(InputError, match="path is ''"):
+        load_model("")
+    with pytest.raises(InputError, match="cannot be written"):
+        save_learner(tiny_asnet, tmp_path / ("y" * 300 + ".safetensors"))
+    odd = tmp_path / "asnet\udcff.safetensors"
+    try:
+        save_learner(tiny_asnet, odd)
+    except (InputError, UnicodeError):
+        pytest.skip("this file system takes no such name")
+    with pytest.raises(InputError, match="cannot be written as text; rename the file"):
+        load_model(odd)
+
+
 # Our own
 
 

@@ -222,8 +222,30 @@ def test_train_then_test_with_pictures(data, tmp_path, capsys):
     assert result["miou"] == pytest.approx(float(curve[-1]["val_miou"]), abs=1e-3)
     assert len(result["iou_per_class"]) == 5
     assert (folder / "test-2way-2shot.csv").is_file()
-    assert [p.name for p in sorted((folder / "vis").iterdir())] == ["0000.png", "0001.png", "0002.png"]
-    assert Image.open(folder / "vis" / "0000.png").width > 300
+    assert [p.name for p in sorted((folder / "vis-2way-2shot").iterdir())] == ["0000.png", "0001.png", "0002.png"]
+    assert Image.open(folder / "vis-2way-2shot" / "0000.png").width > 300
+
+
+def test_a_result_that_cannot_be_written_fails_before_the_test(data, capsys, monkeypatch):
+    def never(*arguments, **options):
+        raise AssertionError("the test began")
+
+    monkeypatch.setattr("ifsl.run.evaluation.evaluate_episodes", never)
+    Path("logs").write_text("no folder")
+    given = [*PFENET, *data, "--eval", "--checkpoint", "untrained", "--episodes", "2"]
+    assert main(given) == 2
+    said = capsys.readouterr().err
+    assert "untrained-pfenet-seed0 cannot be written" in said and said.count("\n") == 1
+
+
+def test_a_table_is_printed_although_it_cannot_be_saved(data, capsys, monkeypatch):
+    def full(*arguments):
+        raise InputError("no room left")
+
+    monkeypatch.setattr("ifsl.run.evaluation.Result.save", full)
+    assert main([*PFENET, *data, "--eval", "--checkpoint", "untrained", "--episodes", "2"]) == 2
+    said = capsys.readouterr()
+    assert "mIoU" in said.out and "no room left" in said.err
 
 
 def test_fs_s_from_the_command_line(data, capsys):
@@ -248,7 +270,7 @@ def test_fs_s_from_the_command_line(data, capsys):
     row = list(csv.DictReader((folder / "metrics.csv").open()))[-1]
     assert result["miou"] == pytest.approx(float(row["val_miou"]), abs=1e-3)
     assert result["fb_iou"] == pytest.approx(float(row["val_fb_iou"]), abs=1e-3)
-    assert len(list((tested / "vis").iterdir())) == 3
+    assert len(list((tested / "vis-1way-1shot-fs-s").iterdir())) == 3
     assert main([*given, *checkpoint, "--eval", "--episodes", "3", "--shot", "5", "--own-size"]) == 0
     assert "own size" in capsys.readouterr().out
     for options, word in (

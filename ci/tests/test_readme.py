@@ -16,6 +16,7 @@ from ifsl.data.benchmarks import Benchmark
 ROOT = Path(__file__).resolve().parents[2]
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
 pytestmark = pytest.mark.usefixtures("one_thread")
+needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_own_pictures_are_tested(top, tiny_root, capsys):
     assert float(miou) == pytest.approx(100 * np.mean(inside[1:] / union[1:].clip(1)), abs=0.06)
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
+@needs_bash
 @pytest.mark.parametrize(
     ("task", "given", "data"),
     [
@@ -116,7 +117,7 @@ def test_the_array_runs_every_pair_or_the_one_of_its_job(tmp_path, task, given, 
     pairs = [("pfenet", 0), ("pfenet", 3), ("hsnet", 0), ("hsnet", 3)]
     expected = [
         f"papermill notebooks/13_full_training.ipynb build/{method}-fold{fold}.ipynb "
-        f"-p method {method} -p fold {fold} -p logpath {method} {data}{' '.join(given)}"
+        f"-p method {method} -p fold {fold} {data}{' '.join(given)}"
         for method, fold in (pairs if task is None else [pairs[int(task)]])
     ]
     table = ["python -m ifsl.collect logs --format markdown --out build/table.md"]
@@ -125,3 +126,27 @@ def test_the_array_runs_every_pair_or_the_one_of_its_job(tmp_path, task, given, 
         ["bash", "ci/array.sh"], cwd=tmp_path, env=env | {"SLURM_ARRAY_TASK_ID": "4"}, capture_output=True
     )
     assert beyond.returncode == 2 and b"--array=0-3" in beyond.stderr
+
+
+@needs_bash
+@pytest.mark.parametrize("given", [{"FOLDS": "0,1"}, {"FOLDS": "4"}, {"METHODS": " "}, {"FOLDS": " "}])
+def test_the_array_refuses_what_it_cannot_go_through(tmp_path, given):
+    (tmp_path / "ci").mkdir()
+    shutil.copy(ROOT / "ci" / "array.sh", tmp_path / "ci")
+    done = subprocess.run(["bash", "ci/array.sh"], cwd=tmp_path, env=os.environ | given, capture_output=True, text=True)
+    assert done.returncode == 2 and "folds from 0 to 3" in done.stderr and done.stderr.count("\n") == 1
+
+
+@needs_bash
+def test_the_array_names_the_runs_that_failed(tmp_path):
+    (tmp_path / "ci").mkdir()
+    shutil.copy(ROOT / "ci" / "array.sh", tmp_path / "ci")
+    tools = tmp_path / ".venv" / "bin"
+    tools.mkdir(parents=True)
+    (tools / "activate").write_text(f'PATH="{tools}:$PATH"\n')
+    for name, work in (("papermill", 'case "$*" in *hsnet*) exit 1;; esac'), ("python", "touch build/table.md")):
+        (tools / name).write_text(f"#!/bin/sh\n{work}\n")
+        (tools / name).chmod(0o755)
+    env = os.environ | {"METHODS": "pfenet hsnet", "FOLDS": "0 3"}
+    done = subprocess.run(["bash", "ci/array.sh"], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.endswith("say why: hsnet-fold0 hsnet-fold3\n")

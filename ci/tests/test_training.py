@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,7 +24,7 @@ from ifsl.run.callbacks import Keeper, read_curve
 from ifsl.run.checkpoints import best_checkpoint, load_model, save_learner
 from ifsl.run.devices import Hardware, find_hardware, parse_devices
 from ifsl.run.feature_cache import FeatureCache
-from ifsl.run.resuming import WholeFiles, read_checkpoint
+from ifsl.run.resuming import WholeFiles, find_last, read_checkpoint
 from ifsl.run.settings import OPTIONS, Settings
 from ifsl.run.training import train
 
@@ -429,6 +430,31 @@ SPOILED |= {
     "sparse weights": put("state_dict", "down_qry.0.weight", torch.ones(2).to_sparse()),
     "weights without values": put("state_dict", "down_qry.0.weight", torch.ones(2, device="meta")),
 }
+
+
+def flip_a_bit(path: Path) -> None:
+    """Of the middle of the largest part of a file that PyTorch wrote."""
+    with zipfile.ZipFile(path) as file:
+        part = max(file.infolist(), key=lambda one: one.file_size)
+    content = bytearray(path.read_bytes())
+    content[part.header_offset + 128 + part.file_size // 2] ^= 1  # the part follows its head, which is short
+    path.write_bytes(content)
+
+
+def test_a_damaged_last_checkpoint_is_refused_and_the_best_one_can_take_its_place(again):
+    folder = again.folder
+    last, best = folder / "last.ckpt", folder / "best_model.ckpt"
+    flip_a_bit(last)
+    with pytest.raises(
+        InputError, match=r"last\.ckpt is no checkpoint .*BadZipFile.* put a copy of best_model\.ckpt in"
+    ):
+        read_checkpoint(last)
+    with pytest.raises(InputError, match="broken or no checkpoint .BadZipFile"):
+        load_model(last)
+    shutil.copy(best, folder / "best_model-v1.ckpt")
+    last.unlink()
+    with pytest.raises(InputError, match=r"put a copy of best_model-v1\.ckpt in its place, or start a new run"):
+        find_last(folder)
 
 
 @pytest.mark.parametrize("kind", SPOILED)

@@ -742,7 +742,7 @@ def test_the_command_line(tiny_root, tmp_path, monkeypatch, capsys, one_thread):
     untrained = ["--eval", "--checkpoint", "untrained", "--episodes", "2", "--vis"]
     assert main([*given, "--method", "emat", "--way", "2", "--shot", "2", *untrained, "--precision", "bf16"]) == 0
     folder = tmp_path / "logs" / "pascal" / "fold0" / LITE
-    assert len(list((folder / "untrained-emat-seed0" / "vis").glob("*.png"))) == 2
+    assert len(list((folder / "untrained-emat-seed0" / "vis-2way-2shot").glob("*.png"))) == 2
     assert json.loads((folder / "untrained-emat-seed0" / "test-2way-2shot.json").read_text())["er"] is not None
     fss = [*given, "--method", "ematseg", "--task", "fs-s"]
     assert main([*fss, "--steps", "1", "--val-episodes", "2"]) == 0

@@ -11,6 +11,7 @@ code; safetensors files cannot contain anything else.
 import argparse
 import hashlib
 import json
+import os
 import pickle
 import re
 import zipfile
@@ -26,7 +27,7 @@ from torch import Tensor
 from ..data.benchmarks import check_size
 from ..data.files import write_whole
 from ..data.kept import find_kept, is_kept_name
-from ..errors import InputError, shown, writing
+from ..errors import InputError, is_text, reading, shown, writing
 from ..learners import BACKBONES, LEARNERS, Learner, build_model, learner_class
 
 WRAPPERS = ("module", "_orig_mod")
@@ -62,13 +63,14 @@ def load_model(path: str | Path, method: str | None = None, backbone: str | None
     backbone that is not in the file gets its ImageNet weights. Raises `InputError` for a file that is missing or
     broken, that would run code, or that does not contain what `method`, `backbone` and `options` ask for.
     """
-    if not isinstance(path, str | Path):
+    if not isinstance(path, str | Path) or not str(path):
         raise InputError(f"path is {shown(path)}; give the path of a checkpoint or of a log folder.")
     path = find_kept(path) if is_kept_name(path) else Path(path)
-    if path.is_dir():
-        path = best_checkpoint(path)
-    if not path.is_file():
-        raise InputError(f"There is no checkpoint {path}; give a .ckpt or .safetensors file, or a log folder.")
+    with reading(path):
+        if path.is_dir():
+            path = best_checkpoint(path)
+        if not path.is_file():
+            raise InputError(f"There is no checkpoint {path}; give a .ckpt or .safetensors file, or a log folder.")
     state, settings = read_safetensors(path) if path.suffix == ".safetensors" else read_ckpt(path)
     methods, held = name_itself(settings) or identify(state, path, settings)
     settings = read_settings_beside(path) | settings
@@ -105,7 +107,7 @@ def save_learner(model: Learner, path: str | Path, **settings) -> Path:
 
     if not isinstance(model, Learner):
         raise InputError(f"model is a {type(model).__name__}; give a Learner.")
-    if not isinstance(path, str | Path) or "\0" in str(path) or Path(path).is_dir():
+    if not isinstance(path, str | Path) or "\0" in str(path) or os.path.isdir(path):
         raise InputError(f"path is {shown(path)}; give the path of a .safetensors file.")
     path = Path(path)
     state = {name: shrink(value.detach().cpu()).contiguous() for name, value in trained_state(model).items()}
@@ -251,6 +253,8 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict]:
     """Tensors and settings of a file that `save_learner` wrote."""
     from safetensors import SafetensorError, safe_open
 
+    if not is_text(str(path)):
+        raise InputError(f"The path {str(path)!r} cannot be written as text; rename the file, or the folder above it.")
     try:
         with safe_open(path, "pt") as file:
             settings = json.loads((file.metadata() or {}).get("settings", "{}"))
@@ -264,6 +268,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict]:
 def read_ckpt(path: Path) -> tuple[dict[str, Tensor], dict]:
     """Tensors and settings of a file that PyTorch or Lightning wrote, of version 1.3 or later."""
     try:
+        check_sums(path)
         # Lightning 1.3 files carry the command line (a Namespace) and name their callbacks' classes.
         named = torch.serialization.get_unsafe_globals_in_checkpoint(path) if zipfile.is_zipfile(path) else []
         allowed = [(HARMLESS.get(name) or stand_in(name), name) for name in {*named, *HARMLESS}]
@@ -283,6 +288,14 @@ def read_ckpt(path: Path) -> tuple[dict[str, Tensor], dict]:
                 f"{path} is refused, because reading it would run {code[1]}; get a file of tensors and plain values."
             ) from error
         raise InputError(f"{path} is broken or no checkpoint ({type(error).__name__}); fetch it again.") from error
+
+
+def check_sums(path: str | Path) -> None:
+    """Raise `BadZipFile` if a part of a file that PyTorch wrote does not fit its checksum, which PyTorch ignores."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as file:
+            if (part := file.testzip()) is not None:
+                raise zipfile.BadZipFile(f"{part} does not fit its checksum")
 
 
 def unwrap(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from ..data.benchmarks import Benchmark
 from ..data.files import write_whole
 from ..errors import InputError, writing
-from .checkpoints import check_finite, is_ordinary
+from .checkpoints import best_checkpoint, check_finite, check_sums, is_ordinary
 from .devices import explain_memory
 from .settings import Settings
 
@@ -52,14 +52,14 @@ class WholeFiles(TorchCheckpointIO):
 def read_checkpoint(path: str | Path) -> dict:
     """A checkpoint of `train`, on the CPU; raises `InputError` for a file that is not one."""
     try:
+        check_sums(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         strange = [names for names, kind in NEEDED.items() if not isinstance(reduce(getitem, names, checkpoint), kind)]
         if strange or not all(map(is_ordinary, checkpoint["state_dict"].values())):
             raise TypeError("parts of other kinds")
     except Exception as error:  # a broken file can fail in any way
         raise InputError(
-            f"{path} is no checkpoint of a run that can be resumed ({type(error).__name__}); "
-            "start a new one with another logpath."
+            f"{path} is no checkpoint of a run that can be resumed ({type(error).__name__}); {advise(Path(path))}."
         ) from error
     check_finite(checkpoint["state_dict"], path)
     return checkpoint
@@ -74,8 +74,18 @@ def find_last(folder: Path) -> Path | None:
     if last.is_file():
         return last
     if any(folder.glob("best_model*.ckpt")) or last.is_symlink() or last.exists():
-        raise InputError(f"{last} is missing; put it or a copy of best_model.ckpt there, or give another logpath.")
+        raise InputError(f"{last} is missing or no file; {advise(last)}.")
     return None
+
+
+def advise(last: Path) -> str:
+    """What to do if a run's last checkpoint is of no use: the end of a message."""
+    anew = "start a new run with another logpath"
+    try:
+        best = best_checkpoint(last.parent)
+    except InputError:
+        return anew
+    return f"put a copy of {best.name} in its place, or {anew}"
 
 
 def complete(folder: Path) -> None:
@@ -107,9 +117,7 @@ def restoring(module, last: Path | None) -> Iterator[None]:
         if last is None or module.made_a_step or explain_memory(error, "training", bsz=module.settings.bsz):
             raise
         why = next(iter(str(error).splitlines()), "").rstrip(".:")
-        raise InputError(
-            f"{last} cannot be resumed ({type(error).__name__}: {why}); start a new run with another logpath."
-        ) from error
+        raise InputError(f"{last} cannot be resumed ({type(error).__name__}: {why}); {advise(last)}.") from error
 
 
 def check_same(settings: Settings, last: Path, processes: int, entries: str) -> int:
