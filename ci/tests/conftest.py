@@ -7,11 +7,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHARED = REPOSITORY.parent / "shared"
 
 torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
+
+
+def can_pretend_a_gpu() -> bool:
+    """Whether PyTorch can pretend a GPU where there is none; older versions ask its driver."""
+    with FakeTensorMode():
+        pretended = torch.empty(2, device="cuda")
+        try:
+            pretended.copy_(pretended)
+        except RuntimeError:
+            return False
+    return True
 
 
 @pytest.fixture(scope="session")

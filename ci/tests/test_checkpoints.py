@@ -187,7 +187,10 @@ def test_weights_of_another_kind_than_floats(dtype, kind, tiny_asnet, tmp_path):
     if kind == "ckpt":
         torch.save({"state_dict": state, "settings": settings}, path)
     else:
-        save_file(state, path, {"settings": json.dumps(settings)})
+        try:
+            save_file(state, path, {"settings": json.dumps(settings)})
+        except KeyError:
+            pytest.skip(f"this safetensors cannot store {dtype}")
     assert f"learner.decoder1.0.weight holds {dtype}" in refused(path)
 
 

@@ -10,6 +10,7 @@ from functools import partial
 
 import pytest
 import torch
+from conftest import can_pretend_a_gpu
 from torch._subclasses import FakeTensorMode
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 
@@ -38,6 +39,8 @@ WAIT = {
 @pytest.fixture
 def pretended():
     """A function that gives `torch.ones` and so on the pretended device's name; within, no tensor has values."""
+    if not can_pretend_a_gpu():
+        pytest.skip("this PyTorch cannot pretend a GPU")
     with FakeTensorMode(), torch.device("cuda"):
         yield "cuda"
 

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from conftest import can_pretend_a_gpu
 from torch._subclasses import FakeTensorMode
 
 import ifsl
@@ -106,6 +107,7 @@ def test_misuse(call):
         call()
 
 
+@pytest.mark.skipif(not can_pretend_a_gpu(), reason="this PyTorch cannot pretend a GPU")
 def test_on_a_gpu_nothing_waits_for_the_values():
     """A pretended device: an operation whose result depends on data would raise."""
     with FakeTensorMode():
