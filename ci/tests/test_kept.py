@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
+import animation
 import checkpoints
 import ends
 import pytest
@@ -51,11 +52,12 @@ def test_the_table_is_that_of_the_files() -> None:
     assert sums.main(["--check"]) == 0, "run `python ci/sums.py`"
 
 
+@pytest.mark.parametrize(("tool", "target"), [(sums, "TABLE"), (animation, "TARGET")])
 @pytest.mark.parametrize(("arguments", "status"), [(["--help"], 0), (["--chek"], 2), (["name"], 2)])
-def test_the_table_is_written_only_where_it_is_asked_for(arguments, status, monkeypatch) -> None:
-    monkeypatch.setattr(sums, "TABLE", None)  # neither read nor written
+def test_a_tracked_file_is_written_only_where_that_is_asked_for(arguments, status, tool, target, monkeypatch) -> None:
+    monkeypatch.setattr(tool, target, None)  # neither read nor written
     with pytest.raises(SystemExit) as ended:
-        sums.main(arguments)
+        tool.main(arguments)
     assert ended.value.code == status
 
 
