@@ -1,5 +1,6 @@
 """Make the animation of README, data/query-point.webp: a cross moves over the query, as with chapter 03's widget."""
 
+import argparse
 import sys
 from io import BytesIO
 from pathlib import Path
@@ -23,7 +24,8 @@ PATH = [(0.12, 0.15), (0.65, 0.30), (0.60, 0.62), (0.90, 0.88), (0.30, 0.80), (0
 FRAMES = 5  # between two points
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
+    argparse.ArgumentParser(description=__doc__).parse_args(arguments)
     bench = ifsl.Benchmark("pascal", ensure_tiny(ROOT / "data" / "tiny"), fold=0, split="val")
     ep = bench.episode(20, way=1, shot=1, size=272)
     backbone = build_backbone("efficientnet_lite0", pretrained=True)
@@ -46,4 +48,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

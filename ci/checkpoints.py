@@ -1,15 +1,19 @@
 """Make the kept checkpoints of the tiny benchmark, their curves and their results.
 
-    python ci/checkpoints.py            all of them, one after another
-    python ci/checkpoints.py asnet      just this one
-    python ci/checkpoints.py baselines  just the results of the baselines
-    python ci/checkpoints.py matcher    just the results of the matcher without training, and what it was chosen from
-    python ci/checkpoints.py --table    the table of what is kept, as the README has it
+    python ci/checkpoints.py                what is missing of all of them, one after another
+    python ci/checkpoints.py asnet          what is missing of this one
+    python ci/checkpoints.py --again asnet  this one anew: what is kept of it and its log folders are deleted first
+    python ci/checkpoints.py baselines      the results of the baselines
+    python ci/checkpoints.py matcher        the results of the matcher without training, and what it was chosen from
+    python ci/checkpoints.py --table        the table of what is kept, as the README has it
 
-An interrupted run goes on where it was. data/checkpoints/tiny keeps of each run the learner (<name>.safetensors), its
-curve (<name>-curve.csv), and its results on 500 test episodes, trained and untrained (<name>.json and .csv,
-<name>-untrained.json and .csv). What is kept is the last step of a rate that falls to 0: no test episode decides
-anything. Validation, on the test classes, only draws the curve.
+What is there already is not made again; a result of another learner's file than the one that is kept counts as missing.
+An interrupted run goes on where it was if it is given once more, without --again.
+
+data/checkpoints/tiny keeps of each run the learner (<name>.safetensors), its curve (<name>-curve.csv), and its results
+on 500 test episodes, trained and untrained (<name>.json and .csv, <name>-untrained.json and .csv). What is kept is the
+last step of a rate that falls to 0: no test episode decides anything. Validation, on the test classes, only draws the
+curve. All paths are those of the repository, from wherever this is called.
 
 On the benchmark itself a learner that compares correlations takes hundreds of steps to leave the reply "background".
 Therefore such a run begins on the easy version, where a class has one look. Some go on for further rounds, each with
@@ -18,14 +22,18 @@ other episodes, at a rate that is high again and falls to 0 once more.
 
 import argparse
 import json
+import shutil
 import sys
+from contextlib import chdir
 from functools import partial
 from pathlib import Path
 
 from ifsl.errors import InputError
 from ifsl.run.settings import Settings
 
+ROOT = Path(__file__).resolve().parent.parent
 KEPT = Path("data/checkpoints/tiny")
+"""In ROOT, where `main` works: results keep paths as they are seen from there."""
 EPISODES = 500
 BASELINES = (
     *("nothing-there", "always-there", "colour-histogram"),
@@ -33,6 +41,8 @@ BASELINES = (
 )
 MATCHERS = {"training-free": True, "training-free-no-null": False}
 """The matcher without training, and whether it has a null match."""
+CHOICES = "training-free-choices.json"
+"""All choices of the matcher that were tried."""
 TINY = {
     "backbone": "efficientnet_lite0",
     "bsz": 8,
@@ -96,6 +106,23 @@ def make(name: str) -> None:
     test(untrained(parts[0]), parts[-1], f"{name}-untrained")
 
 
+def files_of(name: str) -> list[str]:
+    """The files that are kept of a run, of the baselines or of the matcher."""
+    results, more = {"baselines": (BASELINES, []), "matcher": (MATCHERS, [CHOICES])}.get(
+        name, ((name, f"{name}-untrained"), [f"{name}.safetensors", f"{name}-curve.csv"])
+    )
+    return [*more, *(f"{result}.{end}" for result in results for end in ("json", "csv"))]
+
+
+def remove(name: str) -> None:
+    """Delete what is kept under a name, and the log folders that it was made in."""
+    for file in files_of(name):
+        (KEPT / file).unlink(missing_ok=True)
+    for settings in settings_of(name) if name in RUNS else []:
+        if settings.folder.is_dir():
+            shutil.rmtree(settings.folder)
+
+
 def describe_parts(parts: list[Settings]) -> str:
     """The steps of the parts of a run, in words: "250 on the easy version, then 1200, then 1200"."""
     easy = EASY["datapath"]
@@ -146,7 +173,7 @@ def make_matcher() -> None:
 
     settings = Settings(**TINY)
     ensure_tiny(settings.datapath)
-    kept = KEPT / "training-free-choices.json"
+    kept = KEPT / CHOICES
     if not kept.is_file():
         trn = Benchmark(settings.benchmark, settings.datapath, settings.fold, "trn")
         tried = choose_match(TrainingFree(settings.backbone), trn, workers=settings.workers)
@@ -170,11 +197,15 @@ def untrained(settings: Settings):
 
 
 def test(model, settings: Settings, name: str) -> None:
-    """Evaluate a learner on the first `EPISODES` test episodes, 1-way 1-shot, and keep the result."""
-    from ifsl.data.benchmarks import Benchmark
-    from ifsl.run.evaluation import evaluate
+    """Evaluate a learner on the first `EPISODES` test episodes, 1-way 1-shot, and keep the result.
 
-    if (KEPT / f"{name}.json").is_file():
+    A result of the same file is left as it is; of what was not trained there is no file.
+    """
+    from ifsl.data.benchmarks import Benchmark
+    from ifsl.run.evaluation import Result, evaluate
+
+    kept = KEPT / f"{name}.json"
+    if kept.is_file() and Result.load(kept).settings.get("sha256") == model.settings.get("sha256"):
         return
     bench = Benchmark(settings.benchmark, settings.datapath, settings.fold)
     print(name)
@@ -214,15 +245,21 @@ def main() -> int:
     """Run the command line; returns the exit status."""
     parser = argparse.ArgumentParser(description="Make the kept checkpoints of the tiny benchmark.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join((*RUNS, 'baselines', 'matcher'))}")
+    parser.add_argument("--again", action="store_true", help="make each NAME anew, although it is kept")
     parser.add_argument("--table", action="store_true", help="print the table of what is kept, make nothing")
     asked = parser.parse_args()
     makers = {name: partial(make, name) for name in RUNS} | {"baselines": make_baselines, "matcher": make_matcher}
     if strays := set(asked.names) - set(makers):
         parser.error(f"there is no kept run {min(strays)}; choose of {', '.join(makers)}")
     try:
-        for name in [] if asked.table else asked.names or makers:
-            makers[name]()
-        print(table())
+        if asked.again and not asked.names:
+            raise InputError(f"--again deletes what is kept first; say of which NAME, of {', '.join(makers)}.")
+        with chdir(ROOT):
+            for name in [] if asked.table else asked.names or makers:
+                if asked.again:
+                    remove(name)
+                makers[name]()
+            print(table())
     except InputError as error:
         print(error, file=sys.stderr)
         return 2

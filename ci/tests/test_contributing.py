@@ -77,6 +77,16 @@ def test_what_is_added_trains_saves_loads_evaluates_and_resumes(extended, tiny_r
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+def test_the_rules_of_the_package_hold_for_what_is_added(extended):
+    (extended / "ci" / "tests").mkdir(parents=True)
+    for name in ("test_architecture.py", "test_schematics.py"):
+        shutil.copy(ROOT / "ci" / "tests" / name, extended / "ci" / "tests")
+    chosen = ["-k", "architecture or diagram", "ci/tests"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen]
+    done = subprocess.run(command, cwd=extended, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
 def test_the_command_line_knows_what_is_added(extended):
     command = [sys.executable, "-m", "ifsl", "--method", "mean", "--backbone", "small", "--help"]
     done = subprocess.run(command, cwd=extended, capture_output=True, text=True)

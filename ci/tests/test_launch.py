@@ -127,5 +127,6 @@ def test_forms_and_workflow_can_be_read() -> None:
     for path in forms:
         form = yaml.safe_load(path.read_text())
         assert form["name"] and form["description"] and all("type" in part for part in form["body"])
+        assert path.stem == "question" or "ifsl.__version__" in path.read_text()  # a mistake is one of a version
     steps = yaml.safe_load((REPOSITORY / ".github/workflows/ci.yml").read_text())["jobs"]["test"]["steps"]
     assert {"run": "ci/run"} in steps
