@@ -48,6 +48,19 @@ def server():
     server.shutdown()
 
 
+def test_kept_results_name_the_kept_learner_that_they_are_of() -> None:
+    results = [
+        Result.load(path)
+        for path in (REPOSITORY / KEPT).glob("*.json")
+        if path.stem not in ("sweep", "training-free-choices")
+    ]
+    of_files = [result.settings for result in results if result.settings.get("checkpoint")]
+    assert len(of_files) >= 12
+    for settings in of_files:
+        assert not Path(settings["checkpoint"]).is_absolute(), settings["checkpoint"]
+        assert hash_file(REPOSITORY / settings["checkpoint"]) == settings["sha256"]
+
+
 def test_the_table_is_that_of_the_files() -> None:
     assert sums.main(["--check"]) == 0, "run `python ci/sums.py`"
 
