@@ -5,6 +5,7 @@
 The cell stands before the parameters and is tagged `colab`. Outside of Colab it does nothing.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import nbformat
 
 from ifsl.address import BRANCH, repository
 
-ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 
 CELL = """# On Colab this cell fetches the course, with its kept learners, and installs it. Elsewhere it does nothing.
 import sys
@@ -46,8 +47,9 @@ def set_cell(notebook: nbformat.NotebookNode, address: str) -> None:
     notebook.cells.insert(place, cell)
 
 
-def main(folder: Path = ROOT / "notebooks") -> int:
-    for path in sorted(folder.glob("[0-9][0-9]_*.ipynb")):
+def main(arguments: list[str] | None = None) -> int:
+    argparse.ArgumentParser(description=__doc__).parse_args(arguments)
+    for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
         set_cell(notebook, repository())
         path.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")

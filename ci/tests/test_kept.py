@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import animation
 import checkpoints
+import colab
 import ends
 import pytest
 import sums
@@ -65,7 +66,7 @@ def test_the_table_is_that_of_the_files() -> None:
     assert sums.main(["--check"]) == 0, "run `python ci/sums.py`"
 
 
-@pytest.mark.parametrize(("tool", "target"), [(sums, "TABLE"), (animation, "TARGET")])
+@pytest.mark.parametrize(("tool", "target"), [(sums, "TABLE"), (animation, "TARGET"), (colab, "NOTEBOOKS")])
 @pytest.mark.parametrize(("arguments", "status"), [(["--help"], 0), (["--chek"], 2), (["name"], 2)])
 def test_a_tracked_file_is_written_only_where_that_is_asked_for(arguments, status, tool, target, monkeypatch) -> None:
     monkeypatch.setattr(tool, target, None)  # neither read nor written

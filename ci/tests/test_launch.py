@@ -86,16 +86,17 @@ def test_chapters_get_the_cell_with_an_address_and_lose_it_without(tmp_path, mon
     path = tmp_path / "00_start.ipynb"
     cells = [new_markdown_cell("# 00"), new_code_cell("x = 1", metadata={"tags": ["parameters"]})]
     nbformat.write(new_notebook(cells=cells), path)
+    monkeypatch.setattr(colab, "NOTEBOOKS", tmp_path)
     before = [cell.source for cell in nbformat.read(path, as_version=4).cells]
     for _ in range(2):
         monkeypatch.setenv("IFSL_REPOSITORY", "https://forge.example/a/ifsl/")
-        colab.main(tmp_path)
+        colab.main([])
         notebook = nbformat.read(path, as_version=4)
         nbformat.validate(notebook)
         assert [cell.metadata.get("tags") for cell in notebook.cells] == [None, ["colab"], ["parameters"]]
         assert '"https://forge.example/a/ifsl"' in notebook.cells[1].source
     monkeypatch.setenv("IFSL_REPOSITORY", "")
-    colab.main(tmp_path)
+    colab.main([])
     assert [cell.source for cell in nbformat.read(path, as_version=4).cells] == before
 
 
