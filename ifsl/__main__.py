@@ -257,10 +257,10 @@ def test(settings: Settings, given: dict, asked: dict) -> None:
     name += (f"-{augment}" if augment else "") + (f"-objects{objects}" if objects else "")
     now = describe_episodes(data) | {"supervision": "weak" if settings.weak else "strong"}
     check_result(folder / f"{name}.json", model, now)
+    device = pick_device(settings.devices)
     with writing(folder, "make room or choose another folder"):  # what cannot be written fails before the test
         folder.mkdir(parents=True, exist_ok=True)
         NamedTemporaryFile(dir=folder).close()
-    device = pick_device(settings.devices)
     with reduce_precision(settings.precision, device):
         result = evaluate_episodes(
             model, data, batch=settings.bsz, workers=settings.workers, weak=settings.weak, device=device

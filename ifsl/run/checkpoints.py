@@ -107,7 +107,7 @@ def save_learner(model: Learner, path: str | Path, **settings) -> Path:
 
     if not isinstance(model, Learner):
         raise InputError(f"model is a {type(model).__name__}; give a Learner.")
-    if not isinstance(path, str | Path) or "\0" in str(path) or os.path.isdir(path):
+    if not isinstance(path, str | Path) or "\0" in str(path) or os.path.isdir(path or "."):
         raise InputError(f"path is {shown(path)}; give the path of a .safetensors file.")
     path = Path(path)
     state = {name: shrink(value.detach().cpu()).contiguous() for name, value in trained_state(model).items()}
