@@ -176,6 +176,14 @@ def main(arguments: list[str] | None = None, notebooks: Path = ROOT / "notebooks
         print(f"course.py: {error}", file=sys.stderr)
         return 2
 
+    runs = notebooks.parent / "logs"
+    if options.keep and runs.exists() and any(path.name.startswith("13") for path in sources):
+        print(
+            f"course.py: {runs} holds runs that chapter 13 would report on; move it away to keep a new one.",
+            file=sys.stderr,
+        )
+        return 2
+
     start = time.monotonic()
     outcomes = run_all(sources, build / "notebooks")
     failed = {outcome.name: outcome.error for outcome in outcomes if outcome.error is not None}

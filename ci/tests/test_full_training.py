@@ -67,6 +67,14 @@ def test_a_bad_parameter_ends_in_one_sentence(settings_of, parameters, said) -> 
     assert caught.value._render_traceback_() == [f"InputError: {message}"]
 
 
+@pytest.mark.parametrize(
+    ("parameters", "frozen"),
+    [({}, True), ({"frozen_norm": False}, False), ({"datapath": "elsewhere"}, False), ({"method": "hsnet"}, False)],
+)
+def test_panet_keeps_its_statistics_on_the_tiny_benchmark(settings_of, parameters, frozen) -> None:
+    assert settings_of(**parameters)["settings"].frozen_norm is frozen
+
+
 def test_words_that_look_like_numbers_are_words_where_words_are_wanted(settings_of) -> None:
     settings = settings_of(devices=2, precision=16, logpath=2024)["settings"]
     assert (settings.devices, settings.precision, settings.logpath) == ("2", "16", "2024")
