@@ -109,6 +109,14 @@ def test_keep_writes_back_clean_outputs(tmp_path: Path, capsys: pytest.CaptureFi
     assert sorted(path.name for path in source.parent.iterdir()) == ["05_kept.ipynb", "06_path.ipynb"]
 
 
+def test_no_report_on_an_old_run_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    source = chapter(tmp_path / "notebooks", "13_train", "print('trained')")
+    (tmp_path / "logs").mkdir()
+    before = source.read_bytes()
+    assert course.main(["--keep", "--no-site"], tmp_path / "notebooks", tmp_path / "build") == 2
+    assert "move it away" in capsys.readouterr().err and source.read_bytes() == before
+
+
 def test_clean_drops_what_changes() -> None:
     widget = new_output("display_data", {keep.WIDGET: {"model_id": "1"}, "text/plain": "interactive(…)"})
     outputs = [
