@@ -9,8 +9,9 @@
 #   METHODS="asnet hsnet" FOLDS="0 1" sbatch --array=0-3 ci/array.sh     four runs, on a cluster
 #
 # Arguments go to papermill; without any, the runs are as published. The data are in data, unless an argument names others
-# or a file of parameters (-f). NAME=... begins the reports' names. cst and emat need a backbone as well, such as -p backbone dinov2_vits14. A run that
-# fails does not keep the others from their turns. Give the same command again to go on.
+# or a file of parameters (-f). NAME=... begins the reports' names. cst and emat need a backbone as well, such as
+# -p backbone dinov2_vits14. A run that fails does not keep the others from their turns. Give the same command again to
+# go on.
 set -euo pipefail
 cd "${SLURM_SUBMIT_DIR:-$(dirname "$0")/..}"
 [ ! -f .venv/bin/activate ] || source .venv/bin/activate # (with conda, activate it before)

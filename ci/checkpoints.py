@@ -2,7 +2,7 @@
 
     python ci/checkpoints.py                what is missing of all of them, one after another
     python ci/checkpoints.py asnet          what is missing of this one
-    python ci/checkpoints.py --again asnet  this one anew: what is kept of it and its log folders are deleted first
+    python ci/checkpoints.py --again asnet  this one again: what is kept of it and its log folders are deleted first
     python ci/checkpoints.py baselines      the results of the baselines
     python ci/checkpoints.py matcher        the results of the matcher without training, and what it was chosen from
     python ci/checkpoints.py --table        the table of what is kept, as the README has it
@@ -245,7 +245,7 @@ def main() -> int:
     """Run the command line; returns the exit status."""
     parser = argparse.ArgumentParser(description="Make the kept checkpoints of the tiny benchmark.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join((*RUNS, 'baselines', 'matcher'))}")
-    parser.add_argument("--again", action="store_true", help="make each NAME anew, although it is kept")
+    parser.add_argument("--again", action="store_true", help="make each NAME again, although it is kept")
     parser.add_argument("--table", action="store_true", help="print the table of what is kept, make nothing")
     asked = parser.parse_args()
     makers = {name: partial(make, name) for name in RUNS} | {"baselines": make_baselines, "matcher": make_matcher}

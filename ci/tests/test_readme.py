@@ -92,6 +92,33 @@ def test_own_pictures_are_tested(top, tiny_root, capsys):
     assert float(miou) == pytest.approx(100 * np.mean(inside[1:] / union[1:].clip(1)), abs=0.06)
 
 
+@pytest.fixture
+def sweep(tmp_path):
+    """A function that runs ci/array.sh in a folder of its own, over two learners and two folds unless told otherwise.
+
+    Its papermill and its python only note how they were called, in the file called; papermill fails for `failing`.
+    """
+    (tmp_path / "ci").mkdir()
+    shutil.copy(ROOT / "ci" / "array.sh", tmp_path / "ci")
+    tools = tmp_path / ".venv" / "bin"
+    tools.mkdir(parents=True)
+    (tools / "activate").write_text(f'PATH="{tools}:$PATH"\n')
+    note = (
+        '#!/bin/sh\necho {} "$@" >> called\ntouch build/table.md\ncase "$*" in *"-p method $FAILING "*) exit 1;; esac\n'
+    )
+    for name in ("papermill", "python"):
+        (tools / name).write_text(note.format(name))
+        (tools / name).chmod(0o755)
+
+    def run(*arguments: str, failing: str = "none", **variables: str) -> subprocess.CompletedProcess:
+        env = os.environ | {"METHODS": "pfenet hsnet", "FOLDS": "0 3", "FAILING": failing} | variables
+        return subprocess.run(
+            ["bash", "ci/array.sh", *arguments], cwd=tmp_path, env=env, capture_output=True, text=True
+        )
+
+    return run
+
+
 @needs_bash
 @pytest.mark.parametrize(
     ("task", "given", "data"),
@@ -102,16 +129,8 @@ def test_own_pictures_are_tested(top, tiny_root, capsys):
         ("2", ("-f", "run.yaml"), ""),
     ],
 )
-def test_the_array_runs_every_pair_or_the_one_of_its_job(tmp_path, task, given, data):
-    shutil.copytree(ROOT / "ci", tmp_path / "ci", ignore=shutil.ignore_patterns("tests", "__pycache__"))
-    tools = tmp_path / ".venv" / "bin"
-    tools.mkdir(parents=True)
-    (tools / "activate").write_text(f'PATH="{tools}:$PATH"\n')
-    for name in ("papermill", "python"):
-        (tools / name).write_text(f'#!/bin/sh\necho {name} "$@" >> called\ntouch build/table.md\n')
-        (tools / name).chmod(0o755)
-    env = os.environ | {"METHODS": "pfenet hsnet", "FOLDS": "0 3"} | ({"SLURM_ARRAY_TASK_ID": task} if task else {})
-    done = subprocess.run(["bash", "ci/array.sh", *given], cwd=tmp_path, env=env, capture_output=True)
+def test_the_array_runs_every_pair_or_the_one_of_its_job(sweep, tmp_path, task, given, data):
+    done = sweep(*given, **({"SLURM_ARRAY_TASK_ID": task} if task else {}))
     assert done.returncode == 0, done.stderr
     called = (tmp_path / "called").read_text().strip().split("\n")
     pairs = [("pfenet", 0), ("pfenet", 3), ("hsnet", 0), ("hsnet", 3)]
@@ -122,31 +141,19 @@ def test_the_array_runs_every_pair_or_the_one_of_its_job(tmp_path, task, given, 
     ]
     table = ["python -m ifsl.collect logs --format markdown --out build/table.md"]
     assert called == expected + (table if task is None else [])
-    beyond = subprocess.run(
-        ["bash", "ci/array.sh"], cwd=tmp_path, env=env | {"SLURM_ARRAY_TASK_ID": "4"}, capture_output=True
-    )
-    assert beyond.returncode == 2 and b"--array=0-3" in beyond.stderr
+    beyond = sweep(SLURM_ARRAY_TASK_ID="4")
+    assert beyond.returncode == 2 and "--array=0-3" in beyond.stderr
 
 
 @needs_bash
 @pytest.mark.parametrize("given", [{"FOLDS": "0,1"}, {"FOLDS": "4"}, {"METHODS": " "}, {"FOLDS": " "}])
-def test_the_array_refuses_what_it_cannot_go_through(tmp_path, given):
-    (tmp_path / "ci").mkdir()
-    shutil.copy(ROOT / "ci" / "array.sh", tmp_path / "ci")
-    done = subprocess.run(["bash", "ci/array.sh"], cwd=tmp_path, env=os.environ | given, capture_output=True, text=True)
+def test_the_array_refuses_what_it_cannot_go_through(sweep, tmp_path, given):
+    done = sweep(**given)
     assert done.returncode == 2 and "folds from 0 to 3" in done.stderr and done.stderr.count("\n") == 1
+    assert not (tmp_path / "called").exists()
 
 
 @needs_bash
-def test_the_array_names_the_runs_that_failed(tmp_path):
-    (tmp_path / "ci").mkdir()
-    shutil.copy(ROOT / "ci" / "array.sh", tmp_path / "ci")
-    tools = tmp_path / ".venv" / "bin"
-    tools.mkdir(parents=True)
-    (tools / "activate").write_text(f'PATH="{tools}:$PATH"\n')
-    for name, work in (("papermill", 'case "$*" in *hsnet*) exit 1;; esac'), ("python", "touch build/table.md")):
-        (tools / name).write_text(f"#!/bin/sh\n{work}\n")
-        (tools / name).chmod(0o755)
-    env = os.environ | {"METHODS": "pfenet hsnet", "FOLDS": "0 3"}
-    done = subprocess.run(["bash", "ci/array.sh"], cwd=tmp_path, env=env, capture_output=True, text=True)
+def test_the_array_names_the_runs_that_failed(sweep):
+    done = sweep(failing="hsnet")
     assert done.returncode == 1 and done.stderr.endswith("say why: hsnet-fold0 hsnet-fold3\n")
